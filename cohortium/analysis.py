@@ -1,0 +1,202 @@
+"""The one abstraction: an analysis is a generator that asks every node for a statistic and receives only the sum.
+
+A *statistic* is a pure function `(data, params, **broadcast) -> Sums` that runs at each node. An *analysis* is a
+generator of questions about statistics; it does no I/O, has no clock and draws no random numbers, so the log of
+questions and sums replays it exactly. `conduct` is the only loop: the coordinator, the simulation, the tests and
+the verification of a result differ only in the `ask_all_nodes` that they hand to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType, ModuleType
+from typing import Any, Generic, Self, TypeVar, cast, get_type_hints, overload
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from cohortium.dictionary import Dictionary
+from cohortium.errors import InvalidQuestion, UnknownName
+from cohortium.quantities import Array, Sums
+from cohortium.result import Result
+
+P = TypeVar("P", bound="Params")
+R = TypeVar("R", bound=Result)
+S = TypeVar("S", bound=Sums)
+
+
+class Params(BaseModel):
+    """What a researcher chooses. Each field documents itself: its description is the help text everywhere.
+
+    `bind` checks the values against a dictionary; only bound parameters reach an analysis or a statistic.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    _dictionary: Dictionary | None = PrivateAttr(None)
+
+    @classmethod
+    def bind(cls, values: Mapping[str, Any], dictionary: Dictionary) -> Self:
+        """The parameters, with every name looked up in `dictionary`. Raises InvalidQuestion or FormulaError."""
+        try:
+            params = cls.model_validate(dict(values), context={"dictionary": dictionary})
+        except ValidationError as error:
+            raise InvalidQuestion.from_validation(error) from None
+        params._dictionary = dictionary
+        params.check()
+        return params
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The dictionary that these parameters were bound to."""
+        if self._dictionary is None:
+            raise InvalidQuestion("parameters must be bound to a dictionary first")
+        return self._dictionary
+
+    def check(self) -> None:
+        """What a field alone cannot tell; runs once bound. Raises InvalidQuestion."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One statistic asked of every node. `per_cohort`: the answers are wanted one by one, not added up."""
+
+    statistic: str
+    broadcast: Mapping[str, Array] = field(default_factory=dict)
+    per_cohort: bool = False
+
+
+Rounds = Generator[Question, Any, R]
+Statistic = Callable[..., Sums]
+
+
+def ask(statistic: Callable[..., S], **broadcast: float | Array) -> Generator[Question, Any, S]:
+    """Ask every node for `statistic` at these values and receive the sum: `total = yield from ask(terms, beta=b)`."""
+    answer = yield Question(statistic.__name__, _as_arrays(broadcast))
+    return cast(S, answer)
+
+
+def ask_each(statistic: Callable[..., S], **broadcast: float | Array) -> Generator[Question, Any, dict[str, S]]:
+    """The same question with one answer per cohort; a node answers only if its permit and policy allow that."""
+    answer = yield Question(statistic.__name__, _as_arrays(broadcast), per_cohort=True)
+    return cast(dict[str, S], answer)
+
+
+def _as_arrays(broadcast: Mapping[str, float | Array]) -> Mapping[str, Array]:
+    return MappingProxyType({name: np.asarray(value, dtype=np.float64) for name, value in broadcast.items()})
+
+
+@dataclass(frozen=True)
+class Analysis(Generic[P, R]):
+    """A registered analysis: everything that the node, coordinator, client, command line and docs derive from it."""
+
+    name: str
+    run: Callable[[P], Rounds[R]]
+    params: type[P]
+    result: type[R]
+    module: ModuleType
+    doc: str
+
+    @property
+    def title(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.splitlines()[0]
+
+    @property
+    def statistics(self) -> Mapping[str, Statistic]:
+        """What this analysis may ask a node: the functions of its module that return a Sums record, by name.
+
+        A node computes these and nothing else, so the list is closed by what its operator installed.
+        """
+        return _statistics(self.module)
+
+    def statistic(self, name: str) -> Statistic:
+        """The statistic of that name. Raises UnknownName."""
+        if name not in self.statistics:
+            raise UnknownName.of(f"statistic of {self.name}", name, self.statistics)
+        return self.statistics[name]
+
+    def sums(self, name: str) -> type[Sums]:
+        """The record that a statistic returns."""
+        return cast(type[Sums], get_type_hints(self.statistic(name))["return"])
+
+
+@cache
+def _statistics(module: ModuleType) -> Mapping[str, Statistic]:
+    return MappingProxyType({name: f for name, f in vars(module).items() if inspect.isfunction(f) and _is_statistic(f)})
+
+
+def _is_statistic(function: Callable[..., Any]) -> bool:
+    if list(inspect.signature(function).parameters)[:2] != ["data", "params"]:
+        return False
+    returned = get_type_hints(function).get("return")
+    return isinstance(returned, type) and issubclass(returned, Sums)
+
+
+_registered: dict[str, Analysis[Any, Any]] = {}
+
+
+def analysis(run: Callable[[P], Rounds[R]]) -> Analysis[P, R]:
+    """Register a generator as the analysis of its name. Its parameter and result types are read from its signature."""
+    hints = get_type_hints(run)
+    result = next(a for a in hints["return"].__args__ if isinstance(a, type) and issubclass(a, Result))
+    module = importlib.import_module(run.__module__)
+    registered: Analysis[P, R] = Analysis(
+        run.__name__, run, hints["params"], cast(type[R], result), module, inspect.getdoc(run) or ""
+    )
+    _registered[run.__name__] = registered
+    return registered
+
+
+@cache
+def registry() -> Mapping[str, Analysis[Any, Any]]:
+    """Every analysis of the installed packages (entry point group `cohortium.analyses`), by name, in order."""
+    for entry in entry_points(group="cohortium.analyses"):
+        package = entry.load()
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    return MappingProxyType(dict(sorted(_registered.items())))
+
+
+def find(name: str) -> Analysis[Any, Any]:
+    """The analysis of that name. Raises UnknownName, with a suggestion."""
+    if name not in registry():
+        raise UnknownName.of("analysis", name, registry())
+    return registry()[name]
+
+
+AskAllNodes = Callable[[Question], Any]
+
+
+@overload
+def conduct(analysis: Analysis[P, R], params: P, ask_all_nodes: AskAllNodes) -> R: ...
+@overload
+def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes) -> Result: ...
+def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes) -> Result:
+    """Run an analysis: put each of its questions to `ask_all_nodes`, hand back the sum, and return its result.
+
+    `ask_all_nodes` returns the Sums record that the question's statistic declares (or, for a per-cohort question,
+    one record per cohort). Whatever it raises ends the analysis. The result knows how many rounds it took.
+    """
+    generator = analysis.run(params)
+    rounds = 0
+    answer = None
+    try:
+        while True:
+            question = generator.send(answer)
+            rounds += 1
+            answer = ask_all_nodes(question)
+    except StopIteration as done:
+        result = cast(Result, done.value)
+        return result.model_copy(update={"analysis": analysis.name, "rounds": rounds})
+    finally:
+        generator.close()
+
+
+Confidence = Field(0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")

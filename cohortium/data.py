@@ -1,0 +1,85 @@
+"""One cohort's rows as an analysis sees them: a coded column per dictionary variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.dictionary import Dictionary
+from cohortium.errors import InvalidQuestion
+from cohortium.quantities import Array
+
+# Rows that are worked on at a time: a design of 10-50 columns of this many rows stays in the processor's cache, and
+# memory beyond the columns themselves stays flat however many rows a cohort has.
+BLOCK_ROWS = 8192
+
+
+class Data:
+    """Columns of equal length, coded by the dictionary.
+
+    number, integer, boolean, date: float64, NaN where missing (booleans 0/1, dates in days since 1970-01-01).
+    category, identifier: int32 codes, -1 where missing; category codes count the dictionary's levels from 0.
+    """
+
+    def __init__(self, dictionary: Dictionary, columns: Mapping[str, NDArray[np.generic]], rows: int) -> None:
+        self.dictionary = dictionary
+        self.columns = columns
+        self.rows = rows
+        self._complete: dict[frozenset[str], NDArray[np.bool_]] = {}
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, name: str) -> Array:
+        """A numeric column as float64 of shape (rows,); a two-level category as 0 (first level) and 1."""
+        column = self._column(name)
+        if self.dictionary[name].is_numeric:
+            return column.astype(np.float64, copy=False)
+        if self.dictionary[name].is_binary:
+            return np.where(column >= 0, column.astype(np.float64), np.nan)
+        raise InvalidQuestion(f"`{name}` is a {self.dictionary[name].type}, not a number")
+
+    def codes(self, name: str) -> NDArray[np.int32]:
+        """A category or identifier as integer codes of shape (rows,), -1 where missing."""
+        if self.dictionary[name].is_numeric:
+            raise InvalidQuestion(f"`{name}` is a {self.dictionary[name].type}, not a category")
+        return self._column(name).astype(np.int32, copy=False)
+
+    def missing(self, name: str) -> NDArray[np.bool_]:
+        """Which rows lack a value, shape (rows,)."""
+        column = self._column(name)
+        return np.isnan(column) if self.dictionary[name].is_numeric else column < 0  # type: ignore[call-overload, operator, no-any-return]
+
+    def complete(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Which rows have a value for every one of `names`, shape (rows,); worked out once and remembered."""
+        wanted = frozenset(names)
+        if wanted not in self._complete:
+            mask = np.ones(self.rows, dtype=np.bool_)
+            for name in wanted:
+                mask &= ~self.missing(name)
+            self._complete[wanted] = mask
+        return self._complete[wanted]
+
+    def blocks(self, names: Iterable[str], size: int = BLOCK_ROWS) -> Iterator[Data]:
+        """The complete rows of `names`, in order, as Data of at most `size` rows that hold just these columns.
+
+        An empty cohort yields no block. Blocks without a missing value are views, not copies.
+        """
+        wanted = sorted(set(names))
+        mask = self.complete(wanted)
+        for start in range(0, self.rows, size):
+            rows = slice(start, min(start + size, self.rows))
+            kept = mask[rows]
+            count = int(np.count_nonzero(kept))
+            if count:
+                whole = count == len(kept)
+                columns = {n: self._column(n)[rows] if whole else self._column(n)[rows][kept] for n in wanted}
+                yield Data(self.dictionary, columns, count)
+
+    def _column(self, name: str) -> NDArray[np.generic]:
+        self.dictionary[name]  # an unknown name is told apart from one that this cohort did not collect
+        if name not in self.columns:
+            raise InvalidQuestion(f"`{name}` was not collected by this cohort")
+        return self.columns[name]

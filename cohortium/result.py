@@ -1,0 +1,103 @@
+"""What an analysis returns: numbers with names, that know how to show themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import stats
+
+from cohortium import report
+from cohortium.quantities import Array
+
+if TYPE_CHECKING:
+    import altair
+
+CohortEffect = Literal["stratified", "common"]
+
+
+class Estimate(BaseModel):
+    """One coefficient with its uncertainty."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    estimate: float
+    std_error: float
+    statistic: float
+    p_value: float
+    ci_low: float
+    ci_high: float
+
+
+class Result(BaseModel):
+    """The answer to a question. Subclasses add their numbers as fields, and `tables` to show them.
+
+    A number that a disclosure rule withheld is None (in arrays: NaN), never 0.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    analysis: str = Field("", description="Name of the analysis.")
+    n: int = Field(description="Rows that the analysis used.")
+    n_excluded: int | None = Field(None, description="Rows left out for a missing value; None if withheld.")
+    cohorts: tuple[str, ...] = Field((), description="The cohorts that answered.")
+    rounds: int = Field(0, description="Questions put to the nodes.")
+    cohort_effect: CohortEffect | None = Field(None, description="How differences between cohorts were modelled.")
+    warnings: tuple[str, ...] = Field((), description="What a reader should know before using the numbers.")
+
+    def tables(self) -> list[report.Table]:
+        """The result as tables, the main one first."""
+        raise NotImplementedError
+
+    def chart(self) -> altair.TopLevelMixin | None:
+        """The picture people would rather look at, or None."""
+        return None
+
+    def summary(self) -> str:
+        """The result as text, in the way statisticians are used to read it."""
+        return report.as_text(self)
+
+    def to_frame(self, backend: str | None = None) -> Any:
+        """The main table as a data frame: "pandas", "polars" or "pyarrow"; by default the first that is installed."""
+        return report.as_frame(self.tables()[0], backend)
+
+    def plot(self) -> altair.TopLevelMixin:
+        """The chart of this result. Raises InvalidQuestion if it has none."""
+        return report.chart_of(self)
+
+    def report(self, path: Path | str) -> Path:
+        """Write the result as one HTML page that needs no network, and return its path."""
+        return report.write_html(self, Path(path))
+
+    def save(self, path: Path | str) -> Path:
+        """Write the result as a zip file that `cohortium.load` reads back: exact numbers, tables and a report."""
+        return report.write_bundle(self, Path(path))
+
+    def _repr_html_(self) -> str:
+        return report.as_html(self)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def wald(
+    names: list[str], estimates: Array, covariance: Array, level: float, df: float = np.inf
+) -> dict[str, Estimate]:
+    """Estimates with Wald tests and intervals, by name.
+
+    `estimates` has shape (p,), `covariance` (p, p); `df` are the residual degrees of freedom of a t distribution,
+    infinite for the normal.
+    """
+    errors = np.sqrt(np.diag(covariance))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistics = estimates / errors
+    p_values = 2 * stats.t.sf(np.abs(statistics), df)
+    half = stats.t.ppf(0.5 + level / 2, df) * errors
+    columns = (estimates, errors, statistics, p_values, estimates - half, estimates + half)
+    fields = list(Estimate.model_fields)
+    return {
+        name: Estimate(**dict(zip(fields, map(float, row), strict=True)))
+        for name, row in zip(names, zip(*columns, strict=True), strict=True)
+    }
