@@ -1,0 +1,1 @@
+"""The analyses: one file each, discovered by `cohortium.analysis.registry`. `numerics/` holds what several share."""

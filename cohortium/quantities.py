@@ -40,7 +40,11 @@ class TableKind(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class TimeGridKind(Kind):
-    """People per interval of a time grid (last axis). Refused when an interval holds few people."""
+    """People who enter or leave in each interval of a time grid (last axis).
+
+    Refused when an interval holds few people: their times could be told. What happened to them (events) is a
+    `SumOver` this field.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +56,7 @@ class FlagKind(Kind):
 class SumOver(Kind):
     """A sum over the people that the field `count` counts.
 
-    `count` names a `Count` field of the same record whose shape is the leading part of this field's shape: a sum
+    `count` names a `Count` (or `TimeGrid`) field of the same record whose shape is the leading part of this field's shape: a sum
     per risk set names the people per risk set, not n. `people_per_parameter` marks an information matrix, whose
     last axis is the number of parameters that those people must support.
     """
@@ -83,8 +87,10 @@ class Sums:
         hints = get_type_hints(cls, include_extras=True)
         cls.kinds = {f.name: _kind_of(cls, f.name, hints[f.name]) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for name, kind in cls.kinds.items():
-            if isinstance(kind, SumOver) and not isinstance(cls.kinds.get(kind.count), CountKind):
-                raise TypeError(f"{cls.__name__}.{name} sums over `{kind.count}`, which is not a Count of this record")
+            if isinstance(kind, SumOver) and not isinstance(cls.kinds.get(kind.count), CountKind | TimeGridKind):
+                raise TypeError(
+                    f"{cls.__name__}.{name} sums over `{kind.count}`, which is not a Count or TimeGrid of this record"
+                )
 
     def __post_init__(self) -> None:
         for name in self.kinds:

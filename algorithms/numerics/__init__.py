@@ -1,0 +1,1 @@
+"""Statistics on sums that several analyses share."""

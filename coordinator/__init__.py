@@ -1,0 +1,1 @@
+"""The meeting point: takes questions, passes them to the nodes, adds up what they answer."""

@@ -1,0 +1,1 @@
+"""The same network in one process, for rehearsing, testing and comparing."""
