@@ -44,13 +44,21 @@ class Params(BaseModel):
     @classmethod
     def bind(cls, values: Mapping[str, Any], dictionary: Dictionary) -> Self:
         """The parameters, with every name looked up in `dictionary`. Raises InvalidQuestion or FormulaError."""
-        try:
-            params = cls.model_validate(dict(values), context={"dictionary": dictionary})
-        except ValidationError as error:
-            raise InvalidQuestion.from_validation(error) from None
+        params = cls.parse(values, dictionary)
         params._dictionary = dictionary
         params.check()
         return params
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], dictionary: Dictionary | None = None) -> Self:
+        """The parameters as far as they can be judged on their own: names, types, grammar. Raises as `bind` does."""
+        for name in values:
+            if name not in cls.model_fields:
+                raise UnknownName.of("parameter", name, cls.model_fields)
+        try:
+            return cls.model_validate(dict(values), context={"dictionary": dictionary} if dictionary else None)
+        except ValidationError as error:
+            raise InvalidQuestion.from_validation(error) from None
 
     @property
     def dictionary(self) -> Dictionary:

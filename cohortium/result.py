@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
 
 from cohortium import report
 from cohortium.quantities import Array
@@ -90,11 +89,13 @@ def wald(
     `estimates` has shape (p,), `covariance` (p, p); `df` are the residual degrees of freedom of a t distribution,
     infinite for the normal.
     """
+    from scipy import special  # noqa: PLC0415 - a client does without; scipy.stats would take half a second to load
+
     errors = np.sqrt(np.diag(covariance))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistics = estimates / errors
-    p_values = 2 * stats.t.sf(np.abs(statistics), df)
-    half = stats.t.ppf(0.5 + level / 2, df) * errors
+    p_values = 2 * special.stdtr(df, -np.abs(statistics))
+    half = special.stdtrit(df, 0.5 + level / 2) * errors
     columns = (estimates, errors, statistics, p_values, estimates - half, estimates + half)
     fields = list(Estimate.model_fields)
     return {

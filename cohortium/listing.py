@@ -1,0 +1,36 @@
+"""A list that shows itself as a table, in a terminal and in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from cohortium import report
+
+T = TypeVar("T")
+
+
+class Listing(list[T]):
+    """Cohorts, variables, analyses or jobs: a plain list of them, that reads well."""
+
+    def __init__(self, title: str, items: Iterable[T], row: Callable[[T], Mapping[str, Any]]) -> None:
+        super().__init__(items)
+        self.title = title
+        self._row = row
+
+    @property
+    def table(self) -> report.Table:
+        """One row per item."""
+        rows = [self._row(item) for item in self]
+        columns = tuple(rows[0]) if rows else ()
+        return report.Table(self.title, columns, tuple(tuple(row.values()) for row in rows))
+
+    def to_frame(self, backend: str | None = None) -> Any:
+        """The table as a data frame: "pandas", "polars" or "pyarrow"; by default the first that is installed."""
+        return report.as_frame(self.table, backend)
+
+    def __repr__(self) -> str:
+        return report.table_as_text(self.table) if self else f"No {self.title.lower()}."
+
+    def _repr_html_(self) -> str:
+        return report.table_as_html(self.table)
