@@ -7,6 +7,7 @@ executed, unpickled or unpacked to disk; a peer is never trusted to be well-beha
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,6 +23,20 @@ from cohortium.quantities import Array
 
 MAX_BYTES = 256 * 2**20
 _HEADER = "header"
+
+# What zipfile, numpy and pydantic raise on bytes that somebody damaged or forged.
+_NOT_A_MESSAGE = (
+    zipfile.BadZipFile,
+    KeyError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+)
 
 # A cohort's short name: it is typed, put in URLs and shown in tables.
 CohortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
@@ -59,7 +74,7 @@ class Header(BaseModel):
             with np.load(io.BytesIO(message), allow_pickle=False) as parts:
                 arrays = {name[2:]: parts[name] for name in parts.files if name != _HEADER}
                 header = cls.model_validate_json(parts[_HEADER].tobytes())
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        except _NOT_A_MESSAGE as error:
             kind = "header" if isinstance(error, ValidationError) else "archive"
             raise MalformedMessage(f"not a {cls.__name__} message: bad {kind}") from None
         if any(a.dtype != np.float64 for a in arrays.values()):
