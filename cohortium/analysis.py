@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from cohortium.dictionary import Dictionary
 from cohortium.errors import InvalidQuestion, UnknownName
+from cohortium.messages import AnalysisView
 from cohortium.quantities import Array, Sums
 from cohortium.result import Result
 
@@ -115,6 +116,11 @@ class Analysis(Generic[P, R]):
     def title(self) -> str:
         """The first line of the docstring."""
         return self.doc.splitlines()[0]
+
+    def view(self) -> AnalysisView:
+        """This analysis as it is told to those who do not have its code."""
+        params, result = self.params.model_json_schema(), self.result.model_json_schema(mode="serialization")
+        return AnalysisView(name=self.name, title=self.title, doc=self.doc, params=params, result=result)
 
     @property
     def statistics(self) -> Mapping[str, Statistic]:

@@ -134,6 +134,12 @@ class Dictionary(BaseModel):
     def __contains__(self, name: object) -> bool:
         return name in self.variables
 
+    def search(self, text: str) -> list[str]:
+        """Names of the variables whose name or label, English or Dutch, contains `text`, whatever its case."""
+        wanted = text.casefold()
+        searched = {n: f"{n}\n{v.label.en}\n{v.label.nl}".casefold() for n, v in self.variables.items()}
+        return [name for name, found_in in searched.items() if wanted in found_in]
+
     def lattice_points(self, name: str, step: float) -> int:
         """How many steps of `step` (in the variable's unit) reach its declared maximum."""
         maximum = self[name].maximum

@@ -9,6 +9,8 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
+from traceback import extract_tb
 from uuid import uuid4
 
 import numpy as np
@@ -68,7 +70,9 @@ class CohortNode:
             return AnswerMessage(problem=error.problem()), {}
         except Exception as error:  # whatever it says may hold data: it stays here, under a reference
             reference = uuid4().hex[:8]
-            log.error("failed", job=question.job, round=question.round, reference=reference, error=type(error).__name__)
+            # Where it went wrong, without the message: code has no data in it.
+            where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(error.__traceback__)[-3:]]
+            log.error("failed", job=question.job, reference=reference, error=type(error).__name__, where=where)
             message = f"The node could not compute `{question.statistic}`; its log has the reference {reference}."
             return AnswerMessage(problem=NodeFailed(message).problem()), {}
         log.info("answered", job=question.job, round=question.round, statistic=question.statistic)

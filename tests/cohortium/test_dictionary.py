@@ -96,3 +96,8 @@ def test_lattice_points_reach_the_maximum():
     assert dictionary.lattice_points("t", 3.0) == 4
     with pytest.raises(InvalidDictionary, match="no `maximum`"):
         dictionary.lattice_points("u", 1.0)
+
+
+@pytest.mark.parametrize(("text", "found"), [("BMI", ["bmi"]), ("quetelet", ["bmi"]), ("", ["sex", "bmi"]), ("zz", [])])
+def test_search_looks_at_names_and_labels_in_both_languages(read, text, found):
+    assert read(TOML).search(text) == found

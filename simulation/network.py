@@ -1,0 +1,257 @@
+"""A network in this process: the same questions, checks and sums as the real one, without the wires.
+
+net = network({"north": df1, "south": df2, "west": df3})
+result = net.study().glm(formula="bmi ~ age + sex", family="gaussian", cohort_effect="common").result()
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import narwhals as nw
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+import cohortium
+from cohortium.analysis import Analysis, Params, Question, conduct, find, registry
+from cohortium.asking import combine, compose
+from cohortium.client import Network
+from cohortium.data import Data
+from cohortium.dictionary import Dictionary
+from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled, Refused, UnknownName
+from cohortium.messages import (
+    AnalysisView,
+    CohortName,
+    CohortView,
+    JobRequest,
+    JobState,
+    JobView,
+    NetworkView,
+    Progress,
+    VariableView,
+)
+from cohortium.quantities import Sums
+from node.answer import CohortNode
+from node.data import load
+from node.disclosure import Policy
+from simulation.inference import infer_dictionary
+
+
+def network(
+    frames: Mapping[str, Any], dictionary: Dictionary | None = None, policy: Policy | Mapping[str, Policy] | None = None
+) -> Network:
+    """A network of simulated cohorts, by name: pandas, polars or pyarrow frames, or Data.
+
+    Without `dictionary` one is inferred over all frames together. `policy` is everyone's, or one per cohort; without
+    it nothing is withheld, because here all data are in one hand. Raises InvalidDictionary, InvalidData, InvalidQuestion.
+    """
+    if not frames:
+        raise InvalidQuestion("A network needs at least one cohort.")
+    for name in frames:
+        _check_name(name)
+    tables = {name: _as_table(frame) for name, frame in frames.items() if not isinstance(frame, Data)}
+    coded = [frame.dictionary for frame in frames.values() if isinstance(frame, Data)]
+    shared = dictionary or (coded[0] if coded else infer_dictionary(list(tables.values())))
+    policies = policy if isinstance(policy, Mapping) else dict.fromkeys(frames, policy or Policy.none())
+    nodes = {}
+    for name, frame in frames.items():
+        data = frame if isinstance(frame, Data) else _load(tables[name], shared)
+        nodes[name] = CohortNode(name, data, policies[name])
+    return Network(InProcess(nodes, shared))
+
+
+def _check_name(name: str) -> None:
+    try:
+        TypeAdapter(CohortName).validate_python(name)
+    except ValidationError:
+        raise InvalidQuestion(f"`{name}` cannot name a cohort: use lower-case letters, digits and `-`.") from None
+
+
+def _as_table(frame: Any) -> pa.Table:
+    if isinstance(frame, pa.Table):
+        return frame
+    table: pa.Table = nw.from_native(frame, eager_only=True).to_arrow()
+    return table.select([c for c in table.column_names if not c.startswith("__index_level_")])
+
+
+def _load(table: pa.Table, dictionary: Dictionary) -> Data:
+    return load(table, dictionary, absent=[n for n in dictionary.variables if n not in table.column_names])
+
+
+class InProcess:
+    """The service behind a simulated network (see `cohortium.client.Service`): nodes are objects, jobs are threads."""
+
+    def __init__(self, nodes: Mapping[str, CohortNode], dictionary: Dictionary) -> None:
+        self.nodes = nodes
+        self._dictionary = dictionary
+        self._jobs: dict[str, _Job] = {}
+        # Nodes compute side by side, as they would on machines of their own.
+        self._pool = ThreadPoolExecutor(min(len(nodes), os.cpu_count() or 1), thread_name_prefix="cohort")
+
+    def network(self) -> NetworkView:
+        """What network this is."""
+        known = self._dictionary
+        return NetworkView(
+            name="simulation",
+            version=cohortium.__version__,
+            dictionary=known.name,
+            dictionary_version=known.version,
+            dictionary_digest=known.digest,
+            title=known.title,
+        )
+
+    def dictionary(self) -> Dictionary:
+        """The variables that every cohort agreed on."""
+        return self._dictionary
+
+    def cohorts(self) -> list[CohortView]:
+        """The simulated cohorts; all are always there."""
+        return [
+            CohortView(name=name, title=name, online=True, variables=node.introduction().variables)
+            for name, node in self.nodes.items()
+        ]
+
+    def variables(self, search: str = "") -> list[VariableView]:
+        """The dictionary's variables whose name or label contains `search`."""
+        return [
+            VariableView(
+                name=name,
+                cohorts=tuple(c for c, node in self.nodes.items() if name in node.data.columns),
+                **self._dictionary[name].model_dump(),
+            )
+            for name in self._dictionary.search(search)
+        ]
+
+    def analyses(self) -> list[AnalysisView]:
+        """Every installed analysis."""
+        return [a.view() for a in registry().values()]
+
+    def submit(self, request: JobRequest) -> JobView:
+        """Start a job in a thread of its own."""
+        analysis = find(request.analysis)
+        params = analysis.params.bind(request.params, self._dictionary)
+        cohorts = request.cohorts if request.cohorts is not None else tuple(self.nodes)
+        for name in cohorts:
+            if name not in self.nodes:
+                raise UnknownName.of("cohort", name, self.nodes)
+        if not cohorts:
+            raise InvalidQuestion("Ask at least one cohort.")
+        job = _Job(analysis, params, {name: self.nodes[name] for name in cohorts}, request.study, self._pool)
+        self._jobs[job.view.id] = job
+        job.start()
+        return job.view
+
+    def jobs(self) -> list[JobView]:
+        """Every job of this session, the latest first."""
+        return [job.view for job in reversed(self._jobs.values())]
+
+    def job(self, job_id: str) -> JobView:
+        """The job as it is now."""
+        return self._find(job_id).view
+
+    def events(self, job_id: str, timeout: float | None = None) -> Iterator[JobView]:
+        """The job as it is now and after each change, until it has ended or `timeout` seconds have passed."""
+        return self._find(job_id).events(timeout)
+
+    def cancel(self, job_id: str) -> JobView:
+        """End a job before its next round."""
+        return self._find(job_id).cancel()
+
+    def result(self, job_id: str) -> bytes:
+        """The result of a finished job as JSON; raises what ended the job otherwise."""
+        return self._find(job_id).finished.result()
+
+    def _find(self, job_id: str) -> _Job:
+        if job_id not in self._jobs:
+            raise UnknownName.of("job", job_id, self._jobs)
+        return self._jobs[job_id]
+
+
+class _Job:
+    """One question on its way through the nodes."""
+
+    def __init__(
+        self,
+        analysis: Analysis[Any, Any],
+        params: Params,
+        nodes: Mapping[str, CohortNode],
+        study: str,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.analysis, self.params, self.nodes, self.pool = analysis, params, nodes, pool
+        self.finished: Future[bytes] = Future()
+        self.changed = threading.Condition()
+        self.view = JobView(
+            id=uuid4().hex,
+            study=study,
+            analysis=analysis.name,
+            params=params.model_dump(mode="json"),
+            cohorts=tuple(nodes),
+            state=JobState.submitted,
+            submitted=datetime.now(UTC),
+        )
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name=f"job-{self.view.id[:8]}", daemon=True).start()
+
+    def cancel(self) -> JobView:
+        with self.changed:
+            if not self.view.state.is_final:
+                self._update(state=JobState.cancelled, ended=datetime.now(UTC))
+        return self.view
+
+    def events(self, timeout: float | None) -> Iterator[JobView]:
+        until = None if timeout is None else time.monotonic() + timeout
+        seen = None
+        while seen is None or not seen.state.is_final:
+            with self.changed:
+                last = seen
+                left = None if until is None else until - time.monotonic()
+                if not self.changed.wait_for(lambda: self.view is not last, left):
+                    return
+                seen = self.view
+            yield seen
+
+    def _run(self) -> None:
+        try:
+            result = conduct(self.analysis, self.params, self._ask_all_nodes)
+        except CohortiumError as error:
+            state = JobState.refused if isinstance(error, Refused) else JobState.failed
+            self.finished.set_exception(error)
+            self._end(state, problem=error.problem())
+        except Exception as error:  # in one's own process the traceback helps, and tells nobody else anything
+            self.finished.set_exception(error)
+            self._end(JobState.failed, problem=CohortiumError(f"{type(error).__name__} in the analysis").problem())
+        else:
+            named = result.model_copy(update={"cohorts": tuple(self.nodes)})
+            self.finished.set_result(named.model_dump_json().encode())
+            self._end(JobState.finished)
+
+    def _ask_all_nodes(self, question: Question) -> Sums | dict[str, Sums]:
+        round_ = self.view.progress.round + 1
+        with self.changed:
+            if self.view.state is JobState.cancelled:
+                raise JobCancelled(f"Job {self.view.id} was cancelled.")
+            self._update(state=JobState.running, progress=Progress(round=round_, statistic=question.statistic))
+        message = compose(
+            question, self.analysis, self.params, job=self.view.id, round_=round_, cohorts=tuple(self.nodes)
+        )
+        replies = self.pool.map(lambda node: node.reply(message, question.broadcast), self.nodes.values())
+        return combine(question, self.analysis, dict(zip(self.nodes, replies, strict=True)))
+
+    def _end(self, state: JobState, **changes: Any) -> None:
+        with self.changed:
+            if not self.view.state.is_final:
+                self._update(state=state, ended=datetime.now(UTC), **changes)
+
+    def _update(self, **changes: Any) -> None:
+        with self.changed:
+            self.view = self.view.model_copy(update=changes)
+            self.changed.notify_all()
