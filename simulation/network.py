@@ -50,7 +50,8 @@ def network(
     """A network of simulated cohorts, by name: pandas, polars or pyarrow frames, or Data.
 
     Without `dictionary` one is inferred over all frames together. `policy` is everyone's, or one per cohort; without
-    it nothing is withheld, because here all data are in one hand. Raises InvalidDictionary, InvalidData, InvalidQuestion.
+    it nothing is withheld, because here all data are in one hand.
+    Raises InvalidDictionary, InvalidData, InvalidQuestion.
     """
     if not frames:
         raise InvalidQuestion("A network needs at least one cohort.")
@@ -209,15 +210,18 @@ class _Job:
 
     def events(self, timeout: float | None) -> Iterator[JobView]:
         until = None if timeout is None else time.monotonic() + timeout
-        seen = None
-        while seen is None or not seen.state.is_final:
-            with self.changed:
-                last = seen
-                left = None if until is None else until - time.monotonic()
-                if not self.changed.wait_for(lambda: self.view is not last, left):
-                    return
-                seen = self.view
+        seen = self.view
+        yield seen
+        while not seen.state.is_final:
+            left = None if until is None else until - time.monotonic()
+            if not self._differs_from(seen, left):
+                return
+            seen = self.view
             yield seen
+
+    def _differs_from(self, seen: JobView, timeout: float | None) -> bool:
+        with self.changed:
+            return self.changed.wait_for(lambda: self.view is not seen, timeout)
 
     def _run(self) -> None:
         try:
