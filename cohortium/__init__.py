@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cohortium.errors import (
@@ -20,8 +21,8 @@ from cohortium.errors import (
 )
 
 if TYPE_CHECKING:
+    from cohortium.bundle import load
     from cohortium.client import connect
-    from cohortium.report import read_bundle as load
 
 __version__ = "0.1.0"
 
@@ -44,18 +45,15 @@ __all__ = [
 ]
 
 
+# numpy, the formula grammar and the analyses are loaded when somebody connects, not by every `import cohortium`: nodes
+# and the help of the command line import this package too.
+_LATER = {"connect": "cohortium.client", "load": "cohortium.bundle"}
+
+
 def __getattr__(name: str) -> object:
-    # numpy, the formula grammar and the analyses are loaded when somebody connects, not by every `import cohortium`:
-    # nodes and the command line's help import this package too.
-    if name == "connect":
-        from cohortium.client import connect
-
-        return connect
-    if name == "load":
-        from cohortium.report import read_bundle
-
-        return read_bundle
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -210,7 +210,7 @@ class Job:
         if self.view.state is JobState.finished:
             return read_result(self.view.analysis, self.service.result(self.id))
         if not self.view.state.is_final:
-            raise TimeoutError(f"Job {self.id} has no result after {timeout:g} s; it goes on. Ask for it again later.")
+            raise TimeoutError(f"Job {self.id} has no result yet; it goes on. Ask for its result again later.")
         raise _why(self.view)
 
     def wait(self, timeout: float | None = None, progress: bool | None = None) -> JobView:
@@ -228,7 +228,7 @@ class Job:
 
 def read_result(analysis: str, content: bytes) -> Result:
     """A result from its JSON, as the result class of the analysis. Raises UnknownName or CohortiumError."""
-    kind = find(analysis).result
+    kind: type[Result] = find(analysis).result
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:

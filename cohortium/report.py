@@ -1,8 +1,32 @@
-"""Results for people: text, data frames, HTML, files."""
+"""Results for people: text, data frames, HTML."""
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import math
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from cohortium.errors import InvalidQuestion
+
+if TYPE_CHECKING:
+    import altair
+    import jinja2
+
+    from cohortium.result import Result
+
+Cell = str | float | int | None
+
+WIDTH = 110
+WITHHELD = "withheld"
+_BACKENDS = ("pandas", "polars", "pyarrow")
+# Shown first and in this order where a result has them; what else it has follows.
+_HEADING = ("formula", "family", "cohort_effect", "cohorts", "n", "n_excluded")
+_NOT_IN_HEADING = {"analysis", "warnings"}
+_NAMES = {"n": "people", "n_excluded": "excluded (missing values)", "cohort_effect": "cohort effect"}
 
 
 @dataclass(frozen=True)
@@ -11,4 +35,205 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | float | int | None, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def as_text(result: Result) -> str:
+    """The result as plain text of at most 110 columns: what was asked, of whom, the tables, and the warnings."""
+    heading = facts(result)
+    width = max(len(name) for name, _ in heading)
+    parts = [title(result), "\n".join(f"{name.ljust(width)}  {value}" for name, value in heading)]
+    parts += [table_as_text(table) for table in result.tables()]
+    parts += ["\n".join(f"Warning: {plain(w)}" for w in result.warnings)] if result.warnings else []
+    return "\n\n".join(parts)
+
+
+def title(result: Result) -> str:
+    """What the analysis calls itself."""
+    from cohortium.analysis import registry  # noqa: PLC0415 - analyses import this module
+
+    known = registry().get(result.analysis)
+    return plain(known.title.rstrip(".") if known else result.analysis or type(result).__name__)
+
+
+def facts(result: Result) -> list[tuple[str, str]]:
+    """Name and value of everything in the result that is one number or one word, for the head of a report."""
+    fields = type(result).model_fields
+    order = [f for f in _HEADING if f in fields] + [f for f in fields if f not in _HEADING]
+    shown = [(f, _fact(f, getattr(result, f))) for f in order if f not in _NOT_IN_HEADING]
+    return [(_NAMES.get(f, f.replace("_", " ")), plain(value)) for f, value in shown if value is not None]
+
+
+def _fact(field: str, value: Any) -> str | None:
+    if field == "cohorts":
+        return f"{', '.join(value)} ({len(value)})" if value else None
+    if value is None:
+        return WITHHELD if field == "n_excluded" else None
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value or None
+    return _significant(value) if isinstance(value, int | float) else None
+
+
+def table_as_text(table: Table) -> str:
+    """One table as plain text; numbers stand right, words left."""
+    from rich import box  # noqa: PLC0415 - a client that prints nothing does without
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table as Grid  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    grid = Grid(title=Text(plain(table.title), style=""), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, right in zip(table.columns, numeric(table), strict=True):
+        grid.add_column(Text(plain(name)), justify="right" if right else "left", overflow="fold")
+    # Text, not str: a square bracket in a label is a bracket, not a style.
+    for row in cells(table):
+        grid.add_row(*(Text(cell) for cell in row))
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, legacy_windows=False, force_terminal=False)
+    with console.capture() as captured:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+
+
+def numeric(table: Table) -> list[bool]:
+    """Which columns hold numbers."""
+    return [not any(isinstance(row[i], str) for row in table.rows) for i in range(len(table.columns))]
+
+
+def cells(table: Table) -> list[list[str]]:
+    """The rows as words: digits that mean something, small p-values as `<1e-4`, None as withheld."""
+    columns = [_formatted(name, [row[i] for row in table.rows]) for i, name in enumerate(table.columns)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _formatted(name: str, values: list[Cell]) -> list[str]:
+    if name.lower().replace("_", " ").replace("-", " ") in {"p", "p value"}:
+        return [_p_value(v) if isinstance(v, int | float) else _words(v) for v in values]
+    decimals = _decimals([abs(v) for v in values if isinstance(v, float) and math.isfinite(v)])
+    return [_number(v, decimals) if isinstance(v, int | float) else _words(v) for v in values]
+
+
+def _words(value: str | None) -> str:
+    return WITHHELD if value is None else plain(value)
+
+
+def _p_value(p: float) -> str:
+    return "<1e-4" if p < 1e-4 else f"{p:.4f}" if math.isfinite(p) else "-"
+
+
+def _decimals(sizes: list[float]) -> int | None:
+    """Decimals that give a column's smallest number four digits; None if its numbers differ too much for that."""
+    sizes = [s for s in sizes if s > 0]
+    if not sizes or all(s.is_integer() and s < 1e15 for s in sizes):
+        return 0
+    least, largest = min(sizes), max(sizes)
+    if largest / least > 1e4 or not 1e-4 <= least <= largest < 1e9:
+        return None
+    return max(0, 3 - math.floor(math.log10(least)))
+
+
+def _number(value: float, decimals: int | None) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else "∞" if value > 0 else "-∞"
+    return _significant(value) if decimals is None else f"{value:.{decimals}f}"
+
+
+def _significant(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.6g}" if math.isfinite(value) else "-"
+
+
+def plain(text: str) -> str:
+    """Text without line breaks and control characters: a label cannot redraw somebody's terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def as_frame(table: Table, backend: str | None = None) -> Any:
+    """The table as a data frame of `backend` ("pandas", "polars" or "pyarrow"), or of the first that is installed.
+
+    Withheld is null. Raises InvalidQuestion for another backend, or one that is not installed.
+    """
+    import narwhals as nw  # noqa: PLC0415 - only who wants a frame pays for loading one
+
+    if backend is not None and backend not in _BACKENDS:
+        raise InvalidQuestion(f"`{backend}` is no data frame that Cohortium makes. Choose {', '.join(_BACKENDS)}.")
+    chosen = backend or next(name for name in _BACKENDS if importlib.util.find_spec(name))
+    if importlib.util.find_spec(chosen) is None:
+        raise InvalidQuestion(f"{chosen} is not installed: pip install 'cohortium[{chosen}]'.")
+    columns = {name: _column([row[i] for row in table.rows]) for i, name in enumerate(table.columns)}
+    return nw.from_dict(columns, backend=cast(Any, chosen)).to_native()
+
+
+def _column(values: list[Cell]) -> list[Any]:
+    present = [v for v in values if v is not None]
+    if any(isinstance(v, str) for v in present):
+        return [None if v is None else str(v) for v in values]
+    if any(isinstance(v, float) for v in present):
+        return [None if v is None else float(v) for v in values]
+    return list(values)
+
+
+def chart_of(result: Result) -> altair.TopLevelMixin:
+    """The chart of the result. Raises InvalidQuestion if it has none."""
+    chart = result.chart()
+    if chart is None:
+        raise InvalidQuestion(f"`{result.analysis}` has no chart; its tables are in to_frame() and summary().")
+    return chart
+
+
+def svg(result: Result) -> str | None:
+    """The chart as SVG, drawn on this machine without any network; None if there is no chart."""
+    chart = result.chart()
+    if chart is None:
+        return None
+    drawn = io.StringIO()
+    chart.save(drawn, format="svg")
+    return drawn.getvalue()
+
+
+def as_html(result: Result) -> str:
+    """The result as a fragment of HTML, for a notebook."""
+    return _templates().get_template("result.html").render(_content(result))
+
+
+def as_page(result: Result) -> str:
+    """The result as one HTML page with its chart; it needs no network, and prints well."""
+    return _templates().get_template("report.html").render(_content(result), chart=svg(result))
+
+
+def write_html(result: Result, path: Path) -> Path:
+    """Write `as_page` to a file and return its path."""
+    path.write_text(as_page(result), encoding="utf-8")
+    return path
+
+
+def table_as_html(table: Table) -> str:
+    """One table as a fragment of HTML."""
+    return _templates().get_template("table.html").render(table=_rendered(table))
+
+
+def _content(result: Result) -> dict[str, Any]:
+    tables = [_rendered(table) for table in result.tables()]
+    return {
+        "title": title(result),
+        "facts": facts(result),
+        "tables": tables,
+        "warnings": [*map(plain, result.warnings)],
+    }
+
+
+def _rendered(table: Table) -> dict[str, Any]:
+    columns = [*map(plain, table.columns)]
+    return {"title": plain(table.title), "columns": columns, "numeric": numeric(table), "rows": cells(table)}
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    from jinja2 import PackageLoader  # noqa: PLC0415 - text and frames do without
+    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
+
+    loader = PackageLoader("cohortium")
+    return SandboxedEnvironment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)

@@ -72,7 +72,9 @@ class Result(BaseModel):
 
     def save(self, path: Path | str) -> Path:
         """Write the result as a zip file that `cohortium.load` reads back: exact numbers, tables and a report."""
-        return report.write_bundle(self, Path(path))
+        from cohortium.bundle import save  # noqa: PLC0415 - a bundle is read back by name, through the registry
+
+        return save(self, path)
 
     def _repr_html_(self) -> str:
         return report.as_html(self)
