@@ -1,5 +1,7 @@
 """Results for people: text, data frames, HTML."""
 
+# ruff: noqa: PLC0415 - rich, narwhals, altair and jinja2 cost up to half a second each: only who uses one loads it
+
 from __future__ import annotations
 
 import importlib.util
@@ -50,7 +52,7 @@ def as_text(result: Result) -> str:
 
 def title(result: Result) -> str:
     """What the analysis calls itself."""
-    from cohortium.analysis import registry  # noqa: PLC0415 - analyses import this module
+    from cohortium.analysis import registry
 
     known = registry().get(result.analysis)
     return plain(known.title.rstrip(".") if known else result.analysis or type(result).__name__)
@@ -78,10 +80,10 @@ def _fact(field: str, value: Any) -> str | None:
 
 def table_as_text(table: Table) -> str:
     """One table as plain text; numbers stand right, words left."""
-    from rich import box  # noqa: PLC0415 - a client that prints nothing does without
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table as Grid  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
 
     grid = Grid(title=Text(plain(table.title), style=""), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, right in zip(table.columns, numeric(table), strict=True):
@@ -156,7 +158,7 @@ def as_frame(table: Table, backend: str | None = None) -> Any:
 
     Withheld is null. Raises InvalidQuestion for another backend, or one that is not installed.
     """
-    import narwhals as nw  # noqa: PLC0415 - only who wants a frame pays for loading one
+    import narwhals as nw
 
     if backend is not None and backend not in _BACKENDS:
         raise InvalidQuestion(f"`{backend}` is no data frame that Cohortium makes. Choose {', '.join(_BACKENDS)}.")
@@ -232,8 +234,8 @@ def _rendered(table: Table) -> dict[str, Any]:
 
 @cache
 def _templates() -> jinja2.Environment:
-    from jinja2 import PackageLoader  # noqa: PLC0415 - text and frames do without
-    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
+    from jinja2 import PackageLoader
+    from jinja2.sandbox import SandboxedEnvironment
 
     loader = PackageLoader("cohortium")
     return SandboxedEnvironment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
