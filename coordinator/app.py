@@ -1,0 +1,277 @@
+"""The REST API, under /api/v1. Every client, the command line included, goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+import cohortium
+from cohortium.analysis import find, registry
+from cohortium.dictionary import Dictionary
+from cohortium.errors import Problem, UnknownName
+from cohortium.messages import (
+    AnalysisView,
+    CohortName,
+    CohortView,
+    Enrolment,
+    JobRequest,
+    JobState,
+    JobView,
+    NetworkView,
+    StudyName,
+    VariableView,
+)
+from coordinator import problems
+from coordinator.auth import Role, authenticate
+from coordinator.edge import Edge
+from coordinator.problems import Declined, documented
+from coordinator.service import Coordinator
+from coordinator.store import Token
+
+PREFIX = "/api/v1"
+DESCRIPTION = """
+Ask many cohorts one question; receive the answer that pooling them would have given.
+
+Send a token as `Authorization: Bearer …`. **Researchers** submit jobs, and see their own and nobody else's.
+**Operators** enrol and withdraw cohorts, and see and cancel every job, but no result.
+Every error is a `Problem`: its kind, and what is wrong in words; a formula error also says at which character.
+"""
+
+bearer = HTTPBearer(auto_error=False, description="A token of this coordinator (`cohortium coordinator token new`).")
+
+
+def service(request: Request) -> Coordinator:
+    """The coordinator that this API belongs to."""
+    coordinator: Coordinator = request.app.state.coordinator
+    return coordinator
+
+
+Service = Annotated[Coordinator, Depends(service)]
+
+
+def caller(coordinator: Service, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Token:
+    """Whose token came with the request. Answers 401 if there is no valid one."""
+    token = authenticate(coordinator.store, credentials.credentials) if credentials else None
+    if token is None:
+        raise Declined(HTTPStatus.UNAUTHORIZED, "Send a valid token as `Authorization: Bearer …`.")
+    return token
+
+
+Caller = Annotated[Token, Depends(caller)]
+
+
+def _only(role: Role, token: Token) -> Token:
+    if token.role != role:
+        raise Declined(HTTPStatus.FORBIDDEN, f"This takes a token with the role `{role}`; yours is `{token.role}`.")
+    return token
+
+
+def researcher(token: Caller) -> Token:
+    """A caller with the role researcher. Answers 403 to others."""
+    return _only(Role.researcher, token)
+
+
+def operator(token: Caller) -> Token:
+    """A caller with the role operator. Answers 403 to others."""
+    return _only(Role.operator, token)
+
+
+Researcher = Annotated[Token, Depends(researcher)]
+Operator = Annotated[Token, Depends(operator)]
+JobId = Annotated[str, Path(description="Id of the job.", pattern="^[0-9a-f]{16}$")]
+
+
+def job(coordinator: Service, token: Caller, job_id: JobId) -> JobView:
+    """The job of that id, if the caller may see it. Answers 404 otherwise."""
+    view = coordinator.store.job(job_id, _mine(token))
+    if view is None:
+        raise Declined(HTTPStatus.NOT_FOUND, "There is no such job among those that you may see.")
+    return coordinator.jobs.current(view)
+
+
+def _mine(token: Token) -> str | None:
+    return None if token.role == Role.operator else token.name
+
+
+Job = Annotated[JobView, Depends(job)]
+
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
+INVALID, CONFLICT = HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.CONFLICT
+BAD_BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, INVALID)
+
+known = APIRouter(tags=["network"], responses=documented(UNAUTHORIZED))
+jobs = APIRouter(tags=["jobs"], responses=documented(UNAUTHORIZED, INVALID))
+operating = APIRouter(tags=["operation"])
+
+
+@known.get("/network", summary="What this network is")
+def get_network(coordinator: Service, _: Caller) -> NetworkView:
+    """Name, version and dictionary of the network."""
+    return coordinator.network()
+
+
+@known.get("/cohorts", summary="The cohorts")
+def get_cohorts(coordinator: Service, _: Caller) -> list[CohortView]:
+    """Every cohort: whether its node is connected, what it collected, and what is wrong with it if anything."""
+    return coordinator.catalogue.cohorts()
+
+
+@known.get("/variables", summary="The variables", responses=documented(INVALID))
+def get_variables(
+    coordinator: Service,
+    _: Caller,
+    search: Annotated[
+        str, Query(max_length=200, description="Part of the name, or of the label in English or Dutch.")
+    ] = "",
+) -> list[VariableView]:
+    """The variables of the dictionary, with the cohorts that are known to have collected each."""
+    return coordinator.catalogue.variables(search)
+
+
+@known.get("/dictionary", summary="The data dictionary")
+def get_dictionary(coordinator: Service, _: Caller) -> Dictionary:
+    """The dictionary as it is: what parameters are checked against."""
+    return coordinator.dictionary
+
+
+@known.get("/analyses", summary="The analyses")
+def get_analyses(_: Caller) -> list[AnalysisView]:
+    """Every analysis, with the JSON schemas of its parameters and of its result."""
+    return [analysis.view() for analysis in registry().values()]
+
+
+@known.get("/analyses/{name}", summary="One analysis", responses=documented(NOT_FOUND))
+def get_analysis(_: Caller, name: Annotated[str, Path(description="Name of the analysis.")]) -> AnalysisView:
+    """An analysis, with the JSON schemas of its parameters and of its result."""
+    try:
+        return find(name).view()
+    except UnknownName as error:
+        raise Declined(NOT_FOUND, error.message) from None
+
+
+@jobs.post("/jobs", status_code=201, summary="Submit a job", responses=documented(FORBIDDEN, *BAD_BODY))
+def submit_job(coordinator: Service, token: Researcher, request: JobRequest, response: Response) -> JobView:
+    """Submit a question. It is checked against the dictionary and the cohorts before it is taken in."""
+    view = coordinator.submit(request, token.name)
+    response.headers["Location"] = f"{PREFIX}/jobs/{view.id}"
+    return view
+
+
+@jobs.get("/jobs", summary="Jobs, newest first")
+def get_jobs(  # noqa: PLR0917 - one parameter per filter
+    coordinator: Service,
+    token: Caller,
+    state: Annotated[list[JobState] | None, Query(description="Only jobs in one of these states.")] = None,
+    study: Annotated[StudyName | None, Query(description="Only jobs of this study.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 100,
+    offset: Annotated[int, Query(ge=0, le=10**9, description="Leave out so many of the newest.")] = 0,
+) -> list[JobView]:
+    """Your own jobs; for an operator, everybody's."""
+    views = coordinator.store.jobs(states=state, study=study, submitted_by=_mine(token), limit=limit, offset=offset)
+    return [coordinator.jobs.current(view) for view in views]
+
+
+@jobs.get("/jobs/{job_id}", summary="One job", responses=documented(NOT_FOUND))
+def get_job(view: Job) -> JobView:
+    """State, progress (with the cohorts still waited for) and, if it failed, why."""
+    return view
+
+
+@jobs.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=documented(NOT_FOUND))
+def cancel_job(coordinator: Service, token: Caller, view: Job) -> JobView:
+    """End a job, whether it waits or runs; one that has already ended stays as it is."""
+    return coordinator.jobs.cancel(view.id, token.name)
+
+
+@jobs.get(
+    "/jobs/{job_id}/events",
+    summary="Follow a job",
+    response_class=EventSourceResponse,
+    responses=documented(NOT_FOUND),
+)
+async def follow_job(coordinator: Service, view: Job) -> AsyncIterator[ServerSentEvent]:
+    """The job as it is now and after each change, until it has ended, as server-sent events.
+
+    An event named `state` tells of a new state, `progress` of a step within one; the data of both are the job.
+    """
+    state = None
+    async for now in coordinator.jobs.board.follow(view.id, lambda: coordinator.jobs.look(view.id)):
+        yield ServerSentEvent(data=now, event="progress" if now.state is state else "state")
+        state = now.state
+
+
+@jobs.get(
+    "/jobs/{job_id}/result",
+    summary="The result of a job",
+    response_model=dict[str, Any],
+    responses=documented(FORBIDDEN, NOT_FOUND, CONFLICT),
+)
+def get_result(coordinator: Service, _: Researcher, view: Job) -> Response:
+    """The result, in the form that `/analyses/{name}` describes; 409 while there is none, and why."""
+    return Response(coordinator.result(view), media_type="application/json")
+
+
+@operating.post(
+    "/cohorts",
+    status_code=201,
+    summary="Enrol a cohort",
+    responses=documented(UNAUTHORIZED, FORBIDDEN, CONFLICT, *BAD_BODY),
+)
+def enrol(coordinator: Service, token: Operator, enrolment: Enrolment) -> CohortView:
+    """Pin the public key of a cohort's node: from then on that node, and no other, answers for the cohort."""
+    return coordinator.enrol(enrolment, token.name)
+
+
+@operating.delete(
+    "/cohorts/{name}",
+    status_code=204,
+    summary="Withdraw a cohort",
+    responses=documented(UNAUTHORIZED, FORBIDDEN, NOT_FOUND, INVALID),
+)
+def withdraw(
+    coordinator: Service, token: Operator, name: Annotated[CohortName, Path(description="The cohort.")]
+) -> None:
+    """Turn the cohort's node away from now on. Its unfinished jobs fail, with that reason."""
+    try:
+        coordinator.withdraw(name, token.name)
+    except UnknownName as error:
+        raise Declined(NOT_FOUND, error.message) from None
+
+
+@operating.get("/health", summary="Whether the coordinator works")
+def get_health(coordinator: Service) -> dict[str, str]:
+    """Answers without a token, once it has looked into its store."""
+    coordinator.store.cohorts()
+    return {"status": "ok", "version": cohortium.__version__}
+
+
+def create_app(coordinator: Coordinator) -> FastAPI:
+    """The API of this coordinator, as an ASGI application."""
+    app = FastAPI(
+        title="Cohortium",
+        version=cohortium.__version__,
+        description=DESCRIPTION,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # a page that would load its scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.coordinator = coordinator
+    problems.install(app)
+    for router in (known, jobs, operating):
+        app.include_router(router, prefix=PREFIX)
+    settings = coordinator.settings
+    app.add_middleware(Edge, max_body_bytes=settings.max_body_bytes, body_timeout=settings.body_timeout)
+    _complete(app)
+    return app
+
+
+def _complete(app: FastAPI) -> None:
+    """Put the Problem that every operation may answer with into the OpenAPI document."""
+    schema = app.openapi()
+    schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()

@@ -1,0 +1,69 @@
+"""Every error of the REST API as the one body that clients read: `cohortium.errors.Problem`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from cohortium.errors import CohortiumError, InvalidQuestion, Problem, ServiceError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Declined(ServiceError):
+    """The API turns a request down, with an HTTP status."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def problem(self) -> Problem:  # noqa: D102 - clients know it as what it is to them
+        return Problem(kind="ServiceError", message=self.message)
+
+
+def respond(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """A problem as an HTTP response."""
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a Problem."""
+    app.add_exception_handler(CohortiumError, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+
+
+def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, object]]:
+    """The `responses` of an operation that may answer with these errors, for the OpenAPI document."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {int(s): {"description": s.phrase, "content": {MEDIA_TYPE: schema}} for s in statuses}
+
+
+async def _ours(_: Request, error: Exception) -> Response:
+    assert isinstance(error, CohortiumError)
+    if isinstance(error, Declined):
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
+        return respond(error.status, error.problem(), headers)
+    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem())
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    message = {
+        404: "There is nothing at this address; /api/v1/openapi.json lists what there is.",
+        405: f"{request.method} is not possible here.",
+    }.get(error.status_code, f"{phrase}.")
+    headers = dict(error.headers) if error.headers else None
+    return respond(error.status_code, Problem(kind="ServiceError", message=message), headers)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    lines = [f"{'.'.join(map(str, e['loc'][1:])) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
+    return respond(HTTPStatus.UNPROCESSABLE_ENTITY, InvalidQuestion("; ".join(lines)).problem())

@@ -1,0 +1,126 @@
+"""A coordinator, put together: store, link to the nodes, catalogue and jobs. What the REST API offers, without HTTP."""
+
+from __future__ import annotations
+
+import threading
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+import cohortium
+from cohortium.analysis import find
+from cohortium.dictionary import Dictionary
+from cohortium.errors import InvalidQuestion, UnknownName
+from cohortium.messages import CohortView, Enrolment, JobRequest, JobState, JobView, NetworkView
+from coordinator.catalogue import Catalogue, Presence
+from coordinator.jobs import Jobs
+from coordinator.problems import Declined
+from coordinator.question import KeyConflict
+from coordinator.store import Store
+
+if TYPE_CHECKING:
+    from coordinator.config import Settings
+
+log = structlog.get_logger()
+
+
+class Line(Presence, Protocol):
+    """The line to the nodes. See `coordinator.link.Link`."""
+
+    def start(self) -> None:
+        """Listen for nodes."""
+
+    def stop(self) -> None:
+        """Stop listening."""
+
+    def enrol(self, cohort: str, public_key: bytes) -> None:
+        """Pin a cohort's key."""
+
+    def withdraw(self, cohort: str) -> None:
+        """Turn a cohort's node away from now on."""
+
+
+class Coordinator:
+    """Everything that a coordinator does, between `start` and `stop`."""
+
+    def __init__(self, settings: Settings, store: Store, dictionary: Dictionary, link: Line) -> None:
+        self.settings, self.store, self.dictionary, self.link = settings, store, dictionary, link
+        self.catalogue = Catalogue(dictionary, store, link)
+        self.jobs = Jobs(store, dictionary, link.open, parallel=settings.max_parallel_jobs)
+        self._enrolling = threading.Lock()
+
+    def start(self) -> None:
+        """Let nodes connect and take up the jobs that have not ended."""
+        for cohort in self.store.cohorts():
+            self.link.enrol(cohort.name, cohort.public_key.encode())
+        self.link.start()
+        self.catalogue.start()
+        self.jobs.start()
+
+    def stop(self) -> None:
+        """Stop within seconds; jobs that have not ended go on at the next start."""
+        self.jobs.stop()
+        self.catalogue.stop()
+        self.link.stop()
+        self.store.close()
+
+    def network(self) -> NetworkView:
+        """What this network is."""
+        known = self.dictionary
+        return NetworkView(
+            name=self.settings.name,
+            version=cohortium.__version__,
+            dictionary=known.name,
+            dictionary_version=known.version,
+            dictionary_digest=known.digest,
+            title=known.title,
+        )
+
+    def submit(self, request: JobRequest, by: str) -> JobView:
+        """Check a question and take it in. Raises InvalidQuestion, FormulaError or UnknownName."""
+        analysis = find(request.analysis)
+        params = analysis.params.bind(request.params, self.dictionary)
+        cohorts = self.catalogue.choose(request.cohorts, params)
+        return self.jobs.submit(
+            study=request.study,
+            analysis=analysis.name,
+            params=params.model_dump(mode="json"),
+            cohorts=cohorts,
+            by=by,
+        )
+
+    def result(self, job: JobView) -> str:
+        """The result of a job as JSON. Raises Declined while there is none."""
+        result = self.store.result(job.id) if job.state is JobState.finished else None
+        if result is None:
+            why = f" {job.problem.message}" if job.problem else ""
+            raise Declined(HTTPStatus.CONFLICT, f"Job {job.id} is {job.state}: it has no result.{why}")
+        return result
+
+    def enrol(self, enrolment: Enrolment, by: str) -> CohortView:
+        """Take a cohort into the network, or give one another title. Raises InvalidQuestion or Declined."""
+        name, key = enrolment.name, enrolment.public_key
+        try:
+            with self._enrolling:
+                self.link.enrol(name, key.encode())
+                self.store.enrol(name, enrolment.title, key)
+        except ValueError:
+            raise InvalidQuestion("public_key: not an elliptic-curve public key (NIST curve) in PEM form.") from None
+        except KeyConflict:
+            message = f"`{name}` is enrolled with another key, or another cohort has this one. Withdraw it first."
+            raise Declined(HTTPStatus.CONFLICT, message) from None
+        log.info("cohort enrolled", cohort=name, by=by)
+        return next(view for view in self.catalogue.cohorts() if view.name == name)
+
+    def withdraw(self, name: str, by: str) -> None:
+        """Take a cohort out of the network; unfinished jobs that ask it fail. Raises UnknownName."""
+        with self._enrolling:
+            enrolled = [cohort.name for cohort in self.store.cohorts()]
+            if name not in enrolled:
+                raise UnknownName.of("cohort", name, enrolled)
+            self.store.withdraw(name)
+            self.link.withdraw(name)
+        self.catalogue.forget(name)
+        self.jobs.fail_those_of(name)
+        log.info("cohort withdrawn", cohort=name, by=by)
