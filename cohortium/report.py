@@ -85,6 +85,8 @@ def table_as_text(table: Table) -> str:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    if not table.columns:
+        return plain(table.title)
     grid = Grid(title=Text(plain(table.title), style=""), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, right in zip(table.columns, numeric(table), strict=True):
         grid.add_column(Text(plain(name)), justify="right" if right else "left", overflow="fold")

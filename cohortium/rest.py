@@ -169,15 +169,16 @@ class HttpService:
 
     def _error(self, response: httpx.Response) -> CohortiumError:
         problem = _problem(response)
+        say = partial("{} answered {}. {}".format, self.url, response.status_code)
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            return ServiceError(f"{self.url} wants a valid token. Get one with `cohortium login`.")
+            return ServiceError(f"{self.url} wants a valid token. Give one as `token`, or with `cohortium login`.")
+        if response.is_server_error:
+            hint = "It has a problem of its own; try again, or tell its operator."
+            return _Outage(problem.message if problem else say(hint))
         if problem is not None:
             return CohortiumError.from_problem(problem)
-        say = partial("{} answered {}. {}".format, self.url, response.status_code)
         if response.status_code == httpx.codes.FORBIDDEN:
             return ServiceError(say("Your token does not allow this."))
-        if response.is_server_error:
-            return _Outage(say("It has a problem of its own; try again, or tell its operator."))
         return ServiceError(say("Is this the address of a Cohortium coordinator?"))
 
 
