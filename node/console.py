@@ -98,6 +98,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     Exit code 0: stopped. 2: settings or data are wrong. 3: the coordinator does not know this node's key.
     """
+    from cohortium.analysis import registry
     from node.answer import CohortNode
     from node.logs import configure
 
@@ -107,6 +108,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
         settings, policy, loaded = _load(config)
         _say_ignored(loaded)
         log = configure(settings.log, settings.cohort)
+        registry()  # import the analyses now, not while the first question waits
 
         def report(status: str, detail: str) -> None:
             log.info(status, detail=detail)

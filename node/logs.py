@@ -14,8 +14,13 @@ import structlog
 
 def configure(style: Literal["console", "json"], cohort: str) -> structlog.stdlib.BoundLogger:
     """Send this program's log, and what libraries log as warnings, to standard error in one style."""
+
+    def named(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("cohort", cohort)
+        return event
+
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        named,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _without_values,
@@ -30,7 +35,6 @@ def configure(style: Literal["console", "json"], cohort: str) -> structlog.stdli
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    structlog.contextvars.bind_contextvars(cohort=cohort)
     log: structlog.stdlib.BoundLogger = structlog.get_logger("cohortium.node")
     return log
 
