@@ -45,6 +45,7 @@ from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.superlink.main import create_app
 from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.control import control_handlers
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from cohortium.parcel import Part, join
 from coordinator import link
@@ -118,16 +119,22 @@ class SuperLink:
         """Take a node for gone, if it is not yet."""
         self._state.deactivate_node(node)
 
-    def identify(self, scope: dict[str, Any]) -> int | None:
-        """The node whose key signed a request (its ASGI scope), judged by SuperLink's own code; else None."""
+    def identify(self, scope: dict[str, Any], pull: bytes | None = None) -> int | None:
+        """The node whose key signed a request, judged by SuperLink's own code; None if nobody we know.
+
+        Args:
+            scope: The request's ASGI scope. The signature is in its headers and does not cover the body.
+            pull: The body of a `pull-messages` request, which must name the same node.
+
+        """
         request = Request({**scope, "app": self.app, "state": {}})
-        with suppress(KeyError, ValueError, HTTPException):
+        with suppress(KeyError, ValueError, HTTPException, DecodeError):
             key = b64decode(request.headers[FLEET_HTTP_PUBLIC_KEY_HEADER], validate=True)
             node = self._state.get_node_id_by_public_key(key)
-            if node is not None:
-                request.state.protobuf_request = PullMessagesRequest(node=Node(node_id=node))
-                authenticate_node(request)
-                return node
+            claim = PullMessagesRequest(node=Node(node_id=node or 0))
+            request.state.protobuf_request = claim if pull is None else PullMessagesRequest.FromString(pull)
+            authenticate_node(request)
+            return node
         return None
 
     # Runs

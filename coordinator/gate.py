@@ -73,7 +73,8 @@ class Gate:
 
     Args:
         app: SuperLink's ASGI application.
-        identify: The node (its Flower id) whose key signed a request, or None; called with the ASGI scope.
+        identify: The node (its Flower id) whose key signed a request, or None; called with the ASGI scope and, for
+            `pull-messages`, the body.
         on_arrival: Called with a node's id before its request to be activated reaches SuperLink.
         on_change: Called with a node's id after it was activated or deactivated.
         on_reply: Called after a node pushed a reply or a part of one.
@@ -86,7 +87,7 @@ class Gate:
         self,
         app: Any,
         *,
-        identify: Callable[[Scope], int | None],
+        identify: Callable[..., int | None],
         on_arrival: Callable[[int], None],
         on_change: Callable[[int], None],
         on_reply: Callable[[], None],
@@ -164,7 +165,7 @@ class Gate:
             raise _Refused(401)
 
     async def _pull(self, scope: Scope, body: bytes, receive: Any) -> _Response:
-        node = self._identify(scope)
+        node = self._identify(scope, body)
         if node is None:
             return await self._call(scope, body)  # SuperLink says what is wrong, at once
         box = self._boxes[node]

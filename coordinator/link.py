@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import uvicorn
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from coordinator.flower import SuperLink
 
 TASK_HEARTBEAT = 15.0
+_NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
 @dataclass(frozen=True)
@@ -287,8 +289,11 @@ class Channel:
 def _public_pem(public_key: bytes) -> bytes:
     """One spelling of a key, the one that Flower's nodes send."""
     text = public_key.strip()
-    key = load_ssh_public_key(text) if text.startswith(b"ecdsa-") else load_pem_public_key(text)
-    if not isinstance(key, ec.EllipticCurvePublicKey):
+    try:
+        key = load_ssh_public_key(text) if text.startswith(b"ecdsa-") else load_pem_public_key(text)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("This is not a public key in PEM or OpenSSH form.") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _NIST):
         raise ValueError("A node's key must be an elliptic-curve key on a NIST curve.")
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
