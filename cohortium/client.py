@@ -261,7 +261,10 @@ def _method(study: Study, analysis: Analysis[Any, Any]) -> Callable[..., Job]:
 
 def _signature(params: type[BaseModel]) -> inspect.Signature:
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [p.replace(kind=keyword) for p in inspect.signature(params).parameters.values()]
+    # The annotation without its bounds: those are in the description.
+    types = {name: field.annotation for name, field in params.model_fields.items()}
+    parameters = inspect.signature(params).parameters.values()
+    own = [p.replace(kind=keyword, annotation=types[p.name]) for p in parameters]
     cohorts = inspect.Parameter("cohorts", keyword, default=None, annotation=Sequence[str] | None)
     return inspect.Signature([*own, cohorts], return_annotation=Job)
 

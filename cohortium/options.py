@@ -78,7 +78,7 @@ def _option(name: str, schema: Schema, required: bool, definitions: Schema) -> c
     words: dict[str, Any] = {"help": _help(schema), "required": required}
     if schema.get("type") == "boolean":
         return click.Option([name, f"--{flag}/--no-{flag}"], default=None, **words)
-    declarations = [name, *dict.fromkeys((f"--{flag}", f"--{name}"))]
+    declarations = [name, f"--{flag}"]
     if schema.get("type") == "array":
         return listed(declarations, _type(_resolved(schema.get("items", {}), definitions)), **words)
     return click.Option(declarations, type=_type(schema), **words)
