@@ -137,8 +137,9 @@ def _grid(title_: str, headings: list[str], right: list[bool], rows: list[list[s
 
 
 def numeric(table: Table) -> list[bool]:
-    """Which columns hold numbers; an empty word is a cell that has none."""
-    return [not any(isinstance(row[i], str) and row[i] for row in table.rows) for i in range(len(table.columns))]
+    """Which columns stand right: those with numbers, even if a word (`not reached`) is among them."""
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
+    return [any(isinstance(v, int | float) for v in column) or not any(column) for column in columns]
 
 
 def cells(table: Table) -> list[list[str]]:
