@@ -171,8 +171,8 @@ def _comment(text: str) -> Iterator[str]:
 
 
 def _toml(value: Any) -> str:
-    # Strings, numbers, truth values and lists of them are written in TOML as in JSON.
-    return json.dumps(str(value) if isinstance(value, Path) else value)
+    # Values are written in TOML as in JSON, but for the delete character and for pairs of surrogates, which TOML lacks.
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
