@@ -7,6 +7,7 @@ very descriptions, and `configs/node.toml` is one such file.
 from __future__ import annotations
 
 import glob
+import ipaddress
 import json
 import textwrap
 import tomllib
@@ -90,9 +91,12 @@ class NodeSettings(BaseModel):
     data: DataSettings = Field(description="Where the cohort's rows are, and how its files write them.")
 
     @model_validator(mode="after")
-    def _port(self) -> Self:
-        if not 0 < int(self.coordinator.rpartition(":")[2]) < 2**16:
+    def _reachable(self) -> Self:
+        host, _, port = self.coordinator.rpartition(":")
+        if not 0 < int(port) < 2**16:
             raise ValueError("`coordinator`: a port is between 1 and 65535")
+        if self.ca is None and not _is_loopback(host.strip("[]")):
+            raise ValueError("`ca` is missing: without TLS a node connects only to its own machine (127.0.0.1)")
         return self
 
     @classmethod
@@ -184,3 +188,10 @@ def _faults(error: ValidationError) -> Iterator[str]:
         else:
             name = f"{'.'.join(map(str, where))}: " if where else ""
             yield f"  {name}{fault['msg'].removeprefix('Value error, ')}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -151,7 +151,7 @@ def _load(config: Path) -> tuple[NodeSettings, Policy, Loaded]:
     from node.sources import Source, read
 
     settings = NodeSettings.from_toml(config)
-    _check_key(settings)
+    _check_credentials(settings)
     policy = Policy.from_toml(settings.path(settings.policy)) if settings.policy else Policy()
     dictionary = Dictionary.from_toml(settings.path(settings.dictionary))
     given = settings.data
@@ -186,8 +186,10 @@ def _serve(
         _stop(str(error), EXIT_NOT_ENROLLED)
 
 
-def _check_key(settings: NodeSettings) -> None:
+def _check_credentials(settings: NodeSettings) -> None:
     """Before data are read, which may take a while. Raises InvalidNodeSettings."""
+    import ssl
+
     from node.config import InvalidNodeSettings
     from node.keys import load_key
 
@@ -198,6 +200,10 @@ def _check_key(settings: NodeSettings) -> None:
         raise InvalidNodeSettings(
             f"`key`: {key} is no private key of a node; `cohortium node init` makes one"
         ) from None
+    try:
+        ssl.create_default_context(cafile=settings.path(settings.ca) if settings.ca else None)
+    except ssl.SSLError:
+        raise InvalidNodeSettings(f"`ca`: {settings.ca} is no certificate (PEM)") from None
 
 
 def _identity() -> str:
@@ -221,6 +227,8 @@ def _said_plainly(contradiction: int) -> Iterator[None]:
         yield
     except CohortiumError as error:
         _stop(str(error), contradiction if isinstance(error, InvalidData) else EXIT_INVALID)
+    except UnicodeDecodeError:
+        _stop("The dictionary or the policy is not a text file in UTF-8.", EXIT_INVALID)
     except OSError as error:
         _stop(f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}", EXIT_INVALID)
 

@@ -18,6 +18,7 @@ FIELDS = [*NodeSettings.model_fields.items(), *DataSettings.model_fields.items()
 VALUES = {
     "cohort": "north",
     "coordinator": "coordinator.example.nl:9443",
+    "ca": "ca.crt",
     "key": "node.key",
     "dictionary": "dictionary.toml",
     "data": {"source": "data/*.parquet"},
@@ -94,7 +95,10 @@ class TestRender:
         assert (settings.workers, settings.path("x")) == (2, tmp_path / "x")
 
     def test_what_is_left_out_keeps_its_default(self, tmp_path):
-        settings = NodeSettings.from_toml(folder_with(tmp_path))
+        (folder_with(tmp_path)).write_text(
+            render({k: v for k, v in VALUES.items() if k != "ca"} | {"coordinator": "[::1]:9"})
+        )
+        settings = NodeSettings.from_toml(tmp_path / "node.toml")
         assert (settings.ca, settings.policy, settings.log) == (None, None, "console")
         assert settings.data == DataSettings(source="data/*.parquet")
 
@@ -145,6 +149,17 @@ class TestFaults:
     @pytest.mark.parametrize("cohort", ["North", "a b", "", "../x", "ñ"])
     def test_a_name_that_is_none(self, tmp_path, cohort):
         assert "cohort:" in self.faults(tmp_path, render(VALUES | {"cohort": cohort}))
+
+    @pytest.mark.parametrize(
+        ("host", "fine"), [("localhost", True), ("127.0.0.1", True), ("10.0.0.1", False), ("c.nl", False)]
+    )
+    def test_no_tls_but_on_this_machine(self, tmp_path, host, fine):
+        text = render({k: v for k, v in VALUES.items() if k != "ca"} | {"coordinator": f"{host}:1"})
+        if fine:
+            folder_with(tmp_path).write_text(text)
+            assert NodeSettings.from_toml(tmp_path / "node.toml").ca is None
+        else:
+            assert "`ca` is missing" in self.faults(tmp_path, text)
 
     def test_files_that_are_not_there(self, tmp_path):
         said = self.faults(tmp_path, render(VALUES | {"dictionary": "lost.toml", "ca": "lost.crt"}))
