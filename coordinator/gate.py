@@ -76,6 +76,7 @@ class Gate:
         identify: The node (its Flower id) whose key signed a request, or None; called with the ASGI scope and, for
             `pull-messages`, the body.
         on_arrival: Called with a node's id before its request to be activated reaches SuperLink.
+        on_departure: Called with the id of a node that hung up while its request was held: it died, or lost its line.
         on_change: Called with a node's id after it was activated or deactivated.
         on_reply: Called after a node pushed a reply or a part of one.
         body_limit: Bytes allowed in one request.
@@ -89,13 +90,15 @@ class Gate:
         *,
         identify: Callable[..., int | None],
         on_arrival: Callable[[int], None],
+        on_departure: Callable[[int], None],
         on_change: Callable[[int], None],
         on_reply: Callable[[], None],
         body_limit: int,
         hold: float,
     ) -> None:
         self._app = app
-        self._identify, self._on_arrival, self._on_change, self._on_reply = identify, on_arrival, on_change, on_reply
+        self._identify, self._on_reply = identify, on_reply
+        self._on_arrival, self._on_departure, self._on_change = on_arrival, on_departure, on_change
         self._body_limit, self._hold = body_limit, hold
         self._boxes: defaultdict[int, _Mailbox] = defaultdict(_Mailbox)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -171,6 +174,7 @@ class Gate:
         box = self._boxes[node]
         reason = _Wait.MAIL if box.undelivered else await self._wait(box, receive)
         if reason is _Wait.HUNG_UP:
+            self._on_departure(node)
             raise _HungUp  # SuperLink must not hand its message to a connection that is gone
         if reason is _Wait.RELEASED:
             return _Response(200, [(b"content-type", b"application/protobuf"), (b"content-length", b"0")])

@@ -160,13 +160,13 @@ def test_a_lost_question_is_asked_again_when_its_time_is_over(tmp_path):
 
     def answer(kind, payload):
         asked.append(payload)
-        if len(asked) == 1:
-            time.sleep(1.5)  # longer than the message lives, so that this answer comes too late
+        time.sleep(1.5)  # longer than the message lives
         return payload
 
     with Network(tmp_path, message_ttl=0.7) as network:
         network.nodes("north", answer=answer)
         assert ask(network, {"north": b"1"}) == {"north": b"1"}
+    assert len(asked) == 1  # the copies shared its answer
 
 
 def test_nodes_come_back_to_a_coordinator_that_restarts(network):
@@ -238,6 +238,7 @@ def test_a_killed_node_is_asked_again_when_it_is_back(network, tmp_path):
     until(marker.exists)
     first.kill()
     first.wait(5)
+    until(lambda: not network.link.online(), 2)
     network.process("north", str(marker))
     until(answers.future.done, 8)
     assert answers.result() == {"north": b"1"}

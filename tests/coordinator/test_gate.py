@@ -22,7 +22,7 @@ from coordinator.gate import UNPROVEN_LIMIT
 from node.keys import load_key
 
 PROTOBUF = {"content-type": "application/protobuf"}
-LIMIT = 1024 * 1024
+LIMIT = 5 * 1024 * 1024
 
 
 @pytest.fixture

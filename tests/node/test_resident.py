@@ -1,13 +1,11 @@
 """The node's threads, with a coordinator made of Python lists."""
 
 import threading
-import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from node.resident import NotEnrolled, Once, Resident, SessionLost, Undelivered, Unreachable
+from node.resident import Copies, NotEnrolled, Resident, SessionLost, Undelivered, Unreachable
 
 
 class Session:
@@ -62,7 +60,8 @@ def test_a_lost_session_is_replaced():
 
 def test_an_unreachable_coordinator_is_tried_again():
     session = Session([Unreachable("1"), Unreachable("2"), "a"])
-    assert run(lambda: session, 1.0) == ["connecting", "online", "unreachable", "unreachable", "stopped"]
+    expected = ["connecting", "online", "unreachable", "online", "unreachable", "online", "stopped"]
+    assert run(lambda: session, 1.0) == expected
     assert session.handled == ["a"]
 
 
@@ -80,24 +79,10 @@ def test_not_being_enrolled_ends_the_node():
         run(connect, 30)
 
 
-def test_copies_of_a_question_in_flight_are_computed_once():
-    computed = []
-    once = Once(lambda kind, payload: computed.append(payload) or time.sleep(0.2) or payload)
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(once, ["k"] * 4, [b"a", b"a", b"b", b"a"])) == [b"a", b"a", b"b", b"a"]
-    assert sorted(computed) == [b"a", b"b"]
-    once("k", b"a")
-    assert len(computed) == 3
-
-
-def test_copies_of_a_question_fail_together():
-    def answer(kind, payload):
-        time.sleep(0.1)
-        raise ValueError("no")
-
-    once = Once(answer)
-    with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(once, "k", b"a") for _ in range(2)]
-        for future in futures:
-            with pytest.raises(ValueError, match="no"):
-                future.result()
+def test_copies_of_a_question_share_the_answer_of_the_first():
+    copies = Copies()
+    assert copies.first("a", 1)
+    assert not copies.first("a", 2)
+    assert copies.first("b", 3)
+    assert copies.done("a") == [1, 2]
+    assert copies.first("a", 4)
