@@ -36,13 +36,12 @@ class HttpService:
     def __init__(self, connection: Connection, transport: httpx.BaseTransport | None = None) -> None:
         self.url = connection.url
         headers = {"Authorization": f"Bearer {connection.token}"} if connection.token else {}
-        tls = _trust(connection.ca)
         self._http = httpx.Client(
             base_url=f"{connection.url}/api/v1",
             headers=headers,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            # Only a connection that could not be made is tried again, so nothing is ever submitted twice.
-            transport=transport or httpx.HTTPTransport(verify=tls, retries=2),
+            verify=_trust(connection.ca),
+            transport=transport,
         )
 
     def network(self) -> NetworkView:

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from importlib.metadata import EntryPoint
+from typing import Literal
 
 import click
 import pytest
 from fake_coordinator import AVERAGE, RESULT, TOKEN, AverageResult, job_view, running
+from pydantic import Field
 from typer.testing import CliRunner
 
 import cohortium
 from cohortium import cli, options, programs, settings
-from cohortium.analysis import registry
+from cohortium.analysis import Params, registry
 from cohortium.errors import FormulaError
 
 
@@ -116,6 +118,15 @@ def test_a_result_is_printed_saved_and_reported(run, logged_in, coordinator, tmp
     assert "Job j1" in outcome.stderr
     assert cohortium.load(saved) == RESULT
     assert "Average of a variable" in page.read_text()
+
+
+def test_a_file_that_cannot_be_written_is_named(run, logged_in, coordinator, tmp_path):
+    coordinator.job = job_view(state="finished")
+    outcome = run("result", "j1", "--save", str(tmp_path))
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("Error: ")
+    assert tmp_path.name in outcome.stderr
+    assert outcome.stdout == f"{RESULT.summary()}\n"
 
 
 def test_json_is_exact_and_alone_on_stdout(run, logged_in, coordinator):
@@ -229,6 +240,20 @@ def test_an_unknown_command_is_wrong_usage(run, brought):
 )
 def test_commas_inside_brackets_do_not_separate(text, items):
     assert options.split(text) == items
+
+
+class OddParams(Params):
+    either: int | str | None = Field(None, description="A number or a word.")
+    level: Literal[1, 2] = Field(1, description="Only numbers to choose from.")
+    table: dict[str, float] = Field(default_factory=dict, description="Anything else is JSON.")
+
+
+def test_values_of_several_types_are_json_or_text():
+    line = ["--either", "many", "--level", "2", "--table", '{"a": 1}']
+    command = click.Command("odd", params=options.options(OddParams), callback=lambda **given: given)
+    given = command.main(line, standalone_mode=False)
+    assert given == {"either": "many", "level": 2, "table": {"a": 1}}
+    assert OddParams.parse(given).level == 2
 
 
 @pytest.mark.parametrize("name", sorted(registry()))

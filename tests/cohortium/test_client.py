@@ -93,6 +93,14 @@ def test_what_is_wrong_is_told_before_anything_is_sent(net, coordinator, name, p
     assert coordinator.bodies == []
 
 
+def test_an_attribute_that_is_no_analysis(net):
+    study = net.study("s")
+    assert not hasattr(study, "avrage")
+    with pytest.raises(UnknownName, match="Did you mean `average`"):
+        study.avrage(formula="bmi ~ 1")
+    assert repr(study) == "<Study s, all cohorts>"
+
+
 def test_a_study_name_that_cannot_be_one_is_a_question_that_cannot_be_asked(net):
     with pytest.raises(InvalidQuestion, match="study"):
         net.study("Not A Name").average(formula="bmi ~ 1")
@@ -120,6 +128,18 @@ def test_a_stream_that_breaks_is_opened_again(net, coordinator, quick):
     seen = list(net.service.events("j1"))
     assert [(view.state, view.progress.round) for view in seen] == [("running", 1), ("running", 2), ("finished", 0)]
     assert net.job("j1").result() == RESULT
+
+
+def test_events_of_another_version_are_not_half_understood(net, coordinator):
+    coordinator.streams = [['data: {"state": "odd"}\n\n']]
+    with pytest.raises(ServiceError, match="does not understand"):
+        list(net.service.events("j1"))
+
+
+def test_a_token_that_expires_while_waiting_is_told_at_once(net, coordinator):
+    coordinator.streams = [401]
+    with pytest.raises(ServiceError, match="valid token"):
+        net.job("j1").result()
 
 
 def test_pauses_between_attempts_grow(net, coordinator, monkeypatch):
@@ -231,6 +251,16 @@ def test_a_result_that_this_version_does_not_know_is_named(net, coordinator):
 def test_a_wrong_token_is_told_at_once(url):
     with pytest.raises(ServiceError, match="valid token"):
         cohortium.connect(url, "wrong")
+
+
+def test_proxies_of_the_environment_are_used(monkeypatch):
+    # Hospitals reach the world through one.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(ServiceError, match="cannot be reached"):
+        cohortium.connect("https://localhost", "t")
+    service = HttpService(Connection("https://coordinator.example"))
+    assert any(type(t._pool).__name__ == "HTTPProxy" for t in service._http._mounts.values() if t)
 
 
 def test_nobody_there():
