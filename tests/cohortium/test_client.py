@@ -170,7 +170,7 @@ def test_waiting_ends_when_the_time_is_up_and_can_be_resumed(net, coordinator):
     start = time.monotonic()
     with pytest.raises(TimeoutError, match="j1"):
         job.result(timeout=0.5)
-    assert 0.4 < time.monotonic() - start < 3
+    assert 0.4 < time.monotonic() - start < 10
     assert job.state == "running"
     coordinator.hold.set()
     coordinator.streams = [[job_view(state="finished")]]
@@ -186,7 +186,7 @@ def test_comments_that_keep_the_stream_alive_do_not_stretch_the_timeout(net, coo
     coordinator.streams = [itertools.chain([running(1)], chatty()) for _ in range(50)]
     start = time.monotonic()
     assert len(list(net.service.events("j1", timeout=1))) == 1
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 6
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,7 @@ def test_progress_says_whom_the_job_waits_for(net, coordinator, capsys):
 def test_a_terminal_gets_a_bar_that_is_gone_afterwards(net, coordinator, monkeypatch):
     monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     coordinator.streams = [[running(2, "south"), job_view(state="finished")]]
     assert net.job("j1").result() == RESULT
     assert "average: " in shown.getvalue()
