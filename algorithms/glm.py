@@ -114,16 +114,15 @@ def _model(params: GlmParams, total: Preparation, planned: Plan) -> Model:
             f"{' and an intercept per cohort' if params.profiled else ''}). Ask for fewer covariates."
         )
     gaussian = params.family == "gaussian"
-    return Model(
+    model = Model(
         names,
         intercept=params.formula.intercept and not params.profiled,
         separable=not gaussian,
         max_iterations=params.max_iterations,
-        # A gaussian likelihood is in units of the residual variance.
-        scale=(lambda terms: max(-2.0 * terms.log_likelihood / df, np.finfo(float).tiny))
-        if gaussian
-        else (lambda _: 1.0),
     )
+    # A gaussian likelihood is in units of the residual variance. The outcome has been standardised, so a variance
+    # below the floor is rounding: an exact fit, which is told apart afterwards.
+    return replace(model, scale=lambda terms: max(-2.0 * terms.log_likelihood / df, 1e-12)) if gaussian else model
 
 
 def _start(family: FamilyName, total: Preparation, scaling: Scaling) -> float:

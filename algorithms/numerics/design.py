@@ -72,7 +72,7 @@ class Design:
         self.width = len(terms)
         self.variables = tuple(name.name for name in formula.names)
         self._expressions = expressions
-        self._offsets = [Expression(part, formula, dictionary) for part in formula.offsets]
+        self._offsets = [Expression.number(part, formula, dictionary) for part in formula.offsets]
         response = formula.response
         self._response = None if response is None or isinstance(response, Surv) else _response(formula, dictionary)
 
@@ -186,4 +186,4 @@ def _response(formula: Formula, dictionary: Dictionary) -> Callable[[Data], Arra
     name = str(response)
     if name in dictionary and not dictionary[name].is_numeric and dictionary[name].is_binary:
         return lambda block: block[name]
-    return Expression(response, formula, dictionary).of
+    return Expression.number(response, formula, dictionary).of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import partial
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,12 @@ class Expression:
 
     def __init__(self, factor: Factor, formula: Formula, dictionary: Dictionary) -> None:
         self.of = _compile(factor, formula, dictionary)
+
+    @classmethod
+    def number(cls, part: Numeric, formula: Formula, dictionary: Dictionary) -> Self:
+        """An expression that must be a number, as an offset or an outcome."""
+        _check_type(part, formula, dictionary)
+        return cls(part, formula, dictionary)
 
 
 def levels_of(factor: Factor, dictionary: Dictionary) -> tuple[str, ...]:

@@ -148,17 +148,25 @@ def _correlation(information: Array, model: Model) -> tuple[Array, Array]:
 
 
 def describe_aliases(correlation: Array, names: list[str]) -> str:
-    """Which columns are combinations of which others, by Cholesky decomposition with pivoting (LAPACK dpstrf)."""
-    factor, pivot, rank, _ = linalg.lapack.dpstrf(correlation, tol=COLLINEAR, lower=0)
-    order = pivot - 1
-    rank = min(int(rank), len(names) - 1)
-    kept, aliased = order[:rank], order[rank:]
-    weights = linalg.solve_triangular(np.triu(factor)[:rank, :rank], np.triu(factor)[:rank, rank:])
+    """Which columns are combinations of earlier ones, in words."""
+    aliased = _aliased(correlation)
+    kept = [k for k in range(len(names)) if k not in aliased]
+    weights = np.linalg.solve(correlation[np.ix_(kept, kept)], correlation[np.ix_(kept, aliased)])
     parts = []
-    for column, share in zip(aliased, weights.T, strict=True):
-        others = [f"`{names[k]}`" for k, w in sorted(zip(kept, share, strict=True)) if abs(w) > 1e-6]
+    for column, shares in zip(aliased, weights.T, strict=True):
+        others = [f"`{names[k]}`" for k, share in zip(kept, shares, strict=True) if abs(share) > 1e-6]
         parts.append(f"`{names[column]}` is a combination of {', '.join(others) or 'the others'}")
     return f"Collinear columns: {'; '.join(parts)}. Leave one of each out, or merge levels."
+
+
+def _aliased(correlation: Array) -> list[int]:
+    """Columns without a part of their own once the earlier ones are swept out: as R does, the later one is named."""
+    left, pivots = correlation.copy(), []
+    for column in range(len(left)):
+        pivots.append(left[column, column])
+        if pivots[-1] > COLLINEAR:
+            left -= np.outer(left[:, column], left[column]) / pivots[-1]
+    return [k for k, pivot in enumerate(pivots) if pivot <= COLLINEAR] or [int(np.argmin(pivots))]
 
 
 def _check_separation(at: Array, here: NewtonTerms, system: System, trace: _Trace, model: Model) -> None:
