@@ -10,7 +10,7 @@ import statsmodels.api as sm
 from scipy.special import expit
 
 from benchmarks.measuring import Row, side_by_side, spread
-from simulation.network import network
+from simulation import network
 
 NODES, ROWS, COVARIATES = 10, 100_000, 10
 REPEATS = 5

@@ -20,7 +20,7 @@ from cohortium.dictionary import Dictionary
 from cohortium.errors import FormulaError, Refused, UnknownName
 from cohortium.messages import JobState
 from node.keys import new_key
-from simulation.network import network as in_process
+from simulation import network as in_process
 from simulation.processes import LocalNetwork
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("end-to-end"), pytest.mark.timeout(180)]
