@@ -12,6 +12,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 BLOCKS = {"blk3": (0.5, 0.8), "blk4": (0.4, 0.7, 0.9)}
@@ -111,3 +112,23 @@ def lung() -> pd.DataFrame:
 def gbsg2() -> pd.DataFrame:
     """686 women of the German Breast Cancer Study Group trial; `cens` is 1 for a recurrence."""
     return _lifelines("gbsg2").copy()
+
+
+def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
+    """Made-up people with a variable of every kind, a tenth of `age` missing: for tests over every analysis."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(50, 10, n),
+            "bmi": rng.normal(25, 4, n),
+            "arm": rng.choice(["a", "b", "c"], n),
+            "sex": rng.choice(["female", "male"], n),
+            "smokes": rng.random(n) < 0.3,
+            "visits": rng.poisson(2, n),
+            "years": rng.uniform(0.5, 5, n),
+            "time": rng.integers(1, 100, n),
+            "dead": rng.random(n) < 0.5,
+        }
+    )
+    frame.loc[rng.random(n) < 0.1, "age"] = np.nan
+    return frame

@@ -1,6 +1,6 @@
 import pytest
 
-from simulation.network import network
+from simulation import network
 
 
 @pytest.fixture

@@ -7,6 +7,14 @@ import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from datasets import diabetes, epil, fair, grunfeld, longley, named, randhie, split
 
+EXAMPLES = [
+    {"formula": "bmi ~ age * arm", "family": "gaussian"},
+    {"formula": "bmi ~ age * arm", "family": "gaussian", "cohort_effect": "common"},
+    {"formula": "dead ~ sex + offset(log(years))", "family": "binomial", "cohort_effect": "common"},
+    {"formula": "dead ~ sex + age", "family": "binomial"},
+    {"formula": "visits ~ sex + cut(age, [40, 60]) + offset(log(years))", "family": "poisson"},
+    {"formula": "visits ~ 1", "family": "poisson"},
+]
 COVARIATES = "rate_marriage + age + yrs_married + children + religious + educ"
 FAMILIES = {"gaussian": sm.families.Gaussian, "binomial": sm.families.Binomial, "poisson": sm.families.Poisson}
 

@@ -18,7 +18,7 @@ from cohortium.errors import (
     NotConverged,
     Separation,
 )
-from simulation.network import network
+from simulation import network
 
 
 def people(n=200, seed=0):
