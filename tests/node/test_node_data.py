@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.dictionary import Dictionary, Variable
-from cohortium.errors import UnknownName
-from node.data import InvalidData, Part, Violation, encode, load
+from node.data import InvalidData, Part, encode, load
 
 EPOCH = datetime.date(1970, 1, 1)
 LEVELS = ["never", "former", "current"]
@@ -295,67 +294,3 @@ def test_a_row_is_counted_under_one_rule():
         "above the maximum 10": 1,
         "not a multiple of the precision 2": 1,
     }
-
-
-class TestLoad:
-    KNOWN = dictionary(
-        age={"type": "integer", "minimum": 0, "maximum": 120, "unit": "a"},
-        sex={"type": "category", "categories": [{"value": "f"}, {"value": "m"}]},
-        income={"type": "number"},
-    )
-
-    def test_every_contradiction_at_once(self):
-        table = pa.table({"age": [130, 140, -1], "sex": ["x", "f", "y"], "other": [1, 2, 3]})
-        with pytest.raises(InvalidData) as caught:
-            load(table, self.KNOWN)
-        assert caught.value.message.splitlines()[1:] == [
-            "  income: no such column, or two of them, in the data; "
-            "list it under `absent` if this cohort did not collect it",
-            "  age: 1 row below the minimum 0 (unit a)",
-            "  age: 2 rows above the maximum 120 (unit a)",
-            "  sex: 2 rows with a category that the dictionary does not declare",
-        ]
-        assert Violation("age", "above the maximum 120 (unit a)", 2) in caught.value.violations
-
-    def test_absent_and_unknown_columns_are_left_out(self):
-        data = load(pa.table({"age": [30], "sex": ["m"], "other": [1]}), self.KNOWN, absent=["income"])
-        assert list(data.columns) == ["age", "sex"]
-        assert len(data) == 1
-
-    def test_an_absent_variable_has_to_exist(self):
-        with pytest.raises(UnknownName, match="Did you mean `income`"):
-            load(pa.table({"age": [30], "sex": ["m"]}), self.KNOWN, absent=["incom"])
-
-    def test_a_column_that_is_there_twice(self):
-        table = pa.table([pa.array([1]), pa.array([2]), pa.array(["f"])], names=["age", "age", "sex"])
-        with pytest.raises(InvalidData, match="age: no such column, or two of them"):
-            load(table, self.KNOWN, absent=["income"])
-
-    def test_no_rows_are_data_too(self):
-        empty = pa.table({"age": pa.array([], pa.int64()), "sex": pa.array([], pa.string())})
-        for source in (empty, [Part(["age", "sex"], [])]):
-            data = load(source, self.KNOWN, absent=["income"])
-            assert len(data) == 0
-            assert data["age"].shape == data.codes("sex").shape == (0,)
-
-    def test_every_part_has_its_own_types(self):
-        parts = [
-            Part(["age", "sex"], [pa.record_batch({"age": [1, 2], "sex": ["f", "m"]})]),
-            Part(["sex", "age"], [pa.record_batch({"sex": pa.array(["m"]).dictionary_encode(), "age": ["3"]})]),
-        ]
-        data = load(parts, self.KNOWN, absent=["income"])
-        assert data["age"].tolist() == [1, 2, 3]
-        assert data.codes("sex").tolist() == [0, 1, 1]
-
-    def test_a_column_that_some_parts_lack(self):
-        parts = [
-            Part(["age"], [pa.record_batch({"age": [1]})]),
-            Part(["age", "sex"], [pa.record_batch({"age": [1], "sex": ["f"]})]),
-        ]
-        with pytest.raises(InvalidData, match="sex: no such column, or two of them, in 1 of 2 files"):
-            load(parts, self.KNOWN, absent=["income"])
-
-    def test_decimals_of_a_database(self):
-        column = pa.array([Decimal("24.30"), Decimal("-9.00"), None], pa.decimal128(5, 2))
-        values = coded(column, variable(type="number", precision=0.1, missing=(-9,)))
-        np.testing.assert_array_equal(values, [24.3, math.nan, math.nan])
