@@ -104,6 +104,17 @@ def test_late_entry(ask):
         close(curve.survival, np.cumprod(ratios))
 
 
+def test_events_at_time_zero_count_as_in_r_and_lifelines(ask):
+    frame = people(200, 5)
+    frame.loc[:19, "time"] = 0
+    result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ 1")
+    curve, fit = result["all"], lifelines_curve(frame)
+    assert (result.n, result.no_follow_up, curve.time[0], curve.at_risk[0]) == (200, 20, 0.0, 200)
+    close(curve.survival, fit.survival_function_["KM_estimate"].to_numpy())
+    close(curve.at(0).survival, 1 - frame.loc[:19, "dead"].sum() / 200)
+    assert any("at risk at time 0 only" in w for w in result.warnings)
+
+
 class TestIntervals:
     @pytest.mark.parametrize("kind", ["plain", "log", "log-log"])
     def test_by_hand_at_the_first_event(self, ask, kind):

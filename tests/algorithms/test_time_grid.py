@@ -91,3 +91,8 @@ class TestGrid:
     def test_few_people_per_interval_are_refused(self, ask):
         with pytest.raises(Refused, match="interval"):
             ask("kaplan_meier", split(people(), "mod3"), policy=Policy(), formula="Surv(time, dead) ~ 1")
+
+    def test_an_interval_is_judged_by_everybody_who_leaves_in_it(self, ask):
+        frame = pd.DataFrame({"time": [1] * 12 + [2] * 12, "dead": ([True] * 3 + [False] * 9) * 2})
+        result = ask("kaplan_meier", named([frame]), policy=Policy(), formula="Surv(time, dead) ~ 1")
+        assert (result["all"].events, result["all"].censored) == ((3, 3), (9, 9))
