@@ -90,8 +90,13 @@ class TimeGridParams(Params):
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what has no survival curve."""
+        self.check_follow_up("strata")
+        self._check_grid()
+
+    def check_follow_up(self, *specials: str) -> None:
+        """Raises FormulaError for times that are no times and events that are none; `specials` may be in the formula."""
         surv = self.surv
-        refuse_specials(self.formula, "strata")
+        refuse_specials(self.formula, *specials)
         for name in (surv.start, surv.time):
             if name is not None and self.dictionary[name.name].type not in {"number", "integer"}:
                 raise self.formula.error(
@@ -103,7 +108,6 @@ class TimeGridParams(Params):
                 "event), or an integer that the dictionary limits to 0 and 1.",
                 surv.event,
             )
-        self._check_grid()
 
     def _check_grid(self) -> None:
         if len(self.groups) * self.points > MAX_CELLS:

@@ -1,0 +1,257 @@
+"""Who is at risk at which event time of one cohort, in its own exact times; they never leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.numerics.cox_params import CoxParams
+from algorithms.numerics.time_grid import follow_up, group_codes
+from cohortium.data import Data
+from cohortium.errors import InvalidQuestion, Refused
+from cohortium.quantities import Array
+
+Codes = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+# Times closer than this share of the longest one are the same time written down differently: 0.1 + 0.2 and 0.3.
+SAME_TIME = 1e-11
+# One person's largest share of all weights: a sum that is more than half one person's is that person's.
+MAX_WEIGHT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class RiskSets:
+    """What a fit needs of one cohort in every round: event times by stratum and time, and each complete row's place.
+
+    A row is at risk at the event times `first` to `last`, both included. A row that is at risk at none has `nowhere`,
+    the number of event times, for both. Without late entry `first` is the stratum's first event time.
+    """
+
+    first: Codes
+    last: Codes
+    before: Codes | None  # with late entry: the event time before `first`, `nowhere` if there is none
+    event: Mask
+    weight: Array | None
+    cluster: Codes | None
+    bounds: Codes  # event times of stratum s: bounds[s] to bounds[s + 1]
+    time: Array
+    deaths: Array
+    no_follow_up: int
+    origin: Array  # mean of the design's columns
+
+    @property
+    def nowhere(self) -> int:
+        """What stands for no event time."""
+        return len(self.time)
+
+    @property
+    def rows(self) -> int:
+        """Complete rows with follow-up."""
+        return len(self.event) - self.no_follow_up
+
+    @property
+    def events(self) -> int:
+        """Rows that end with the event."""
+        return int(np.count_nonzero(self.event))
+
+    @property
+    def clusters(self) -> int:
+        """Different clusters, or rows where every row is a person."""
+        return self.rows if self.cluster is None else int(self.cluster.max(initial=-1)) + 1
+
+    def per_event_time(self, rows: slice, values: Array, *, at: Codes | None = None) -> Array:
+        """Sum of the `values` of some rows by the event time that `at` (by default `last`) names."""
+        places = (self.last if at is None else at)[rows]
+        return np.bincount(places, weights=values, minlength=self.nowhere + 1)[: self.nowhere]
+
+    def of_events(self, rows: slice, values: Array) -> Array:
+        """The same over those of the rows who have the event."""
+        event = self.event[rows]
+        return np.bincount(self.last[rows][event], weights=values[event], minlength=self.nowhere)
+
+    def from_the_end(self, values: Array) -> Array:
+        """Sums over an event time and all later ones of its stratum, along the last axis."""
+        return np.concatenate([_reverse(values[..., a:b]) for a, b in self._strata()], axis=-1)
+
+    def from_the_start(self, values: Array) -> Array:
+        """Sums over an event time and all earlier ones of its stratum, along the last axis."""
+        return np.concatenate([np.cumsum(values[..., a:b], axis=-1) for a, b in self._strata()], axis=-1)
+
+    def over_risk_sets(self, leaving: Array, entering: Array | None) -> Array:
+        """Sums over the risk sets, from sums over those whose last (or, entering, before whose first) time it is."""
+        return self.from_the_end(leaving if entering is None else leaving - entering)
+
+    def while_at_risk(self, cumulated: Array, rows: slice) -> Array:
+        """What a quantity that `from_the_start` cumulated grew by while each row was at risk, along the last axis."""
+        padded = np.concatenate([cumulated, np.zeros((*cumulated.shape[:-1], 1))], axis=-1)
+        grown = padded[..., self.last[rows]]
+        return np.asarray(grown if self.before is None else grown - padded[..., self.before[rows]])
+
+    def _strata(self) -> Iterator[tuple[int, int]]:
+        for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True):
+            yield int(a), int(b)
+
+
+def _reverse(values: Array) -> Array:
+    return np.cumsum(values[..., ::-1], axis=-1)[..., ::-1]
+
+
+_KEPT: WeakKeyDictionary[Data, tuple[CoxParams, RiskSets]] = WeakKeyDictionary()
+
+
+def risk_sets(data: Data, params: CoxParams) -> RiskSets:
+    """The risk sets of one cohort. A fit asks for them in every round, so the last ones are kept."""
+    kept = _KEPT.get(data)
+    if kept is None or (kept[0] is not params and kept[0] != params):
+        kept = _KEPT[data] = (params, _own_times(data, params) if params.stratified else _grid_times(data, params))
+    return kept[1]
+
+
+def _own_times(data: Data, params: CoxParams) -> RiskSets:
+    """By the cohort's own exact event times."""
+    start, stop, event = _follow_up(data, params)
+    stratum = _crossed(data, params, params.strata)
+    times = len(stop)
+    values, codes = _classes(np.concatenate([stop, start]) if start is not None else stop)
+    leaving, entry = codes[:times], codes[times:]
+    followed = entry < leaving if start is not None else np.ones(times, dtype=np.bool_)
+    event = event & followed
+    span = len(values) + 1
+    keys = stratum * span + leaving
+    distinct, deaths = np.unique(keys[event], return_counts=True)
+    strata = np.arange(int(stratum.max(initial=0)) + 2) * span
+    bounds = np.searchsorted(distinct, strata)
+    last = np.searchsorted(distinct, keys, side="right") - 1
+    first = bounds[stratum] if start is None else np.searchsorted(distinct, stratum * span + entry, side="right")
+    nowhere = ~followed | (last < first)
+    before = np.where(nowhere | (first == bounds[stratum]), len(distinct), first - 1)
+    cluster = _clusters(data, params, followed) if params.formula.clusters else None
+    return RiskSets(
+        first=np.where(nowhere, len(distinct), first),
+        last=np.where(nowhere, len(distinct), last),
+        before=None if start is None else before,
+        event=event,
+        weight=_weights(data, params),
+        cluster=cluster,
+        bounds=bounds,
+        time=values[distinct % span],
+        deaths=deaths.astype(np.float64),
+        no_follow_up=int(np.count_nonzero(~followed)),
+        origin=_mean(data, params),
+    )
+
+
+def _grid_times(data: Data, params: CoxParams) -> RiskSets:
+    """By the points of the grid, which are the same at every cohort, as if each were an event time."""
+    times, strata = params.points + 1, len(params.groups)
+    parts = [(*follow_up(block, params), group_codes(block, params)) for block in data.blocks(params.variables)]
+    empty = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.bool_), np.empty(0, np.intp))
+    entry, leaving, event, group = (np.concatenate(column) for column in zip(empty, *parts, strict=True))
+    followed = entry < leaving if params.delayed else np.ones(len(entry), dtype=np.bool_)
+    event &= followed
+    nowhere, start = strata * times, group * times
+    at = start + leaving
+    return RiskSets(
+        first=np.where(followed, start + entry + 1 if params.delayed else start, nowhere),
+        last=np.where(followed, at, nowhere),
+        before=np.where(followed, start + entry, nowhere) if params.delayed else None,
+        event=event,
+        weight=_weights(data, params),
+        cluster=_clusters(data, params, followed) if params.formula.clusters else None,
+        bounds=np.arange(strata + 1) * times,
+        time=np.tile(np.arange(times) * params.step, strata),
+        deaths=np.bincount(at[event], minlength=nowhere).astype(np.float64),
+        no_follow_up=int(np.count_nonzero(~followed)),
+        origin=np.zeros(params.design.width),
+    )
+
+
+def _follow_up(data: Data, params: CoxParams) -> tuple[Array | None, Array, Mask]:
+    surv, until = params.surv, params.until
+    stop, event = _column(data, params, surv.time.name), _column(data, params, surv.event.name) > 0
+    start = _column(data, params, surv.start.name) if surv.start is not None else None
+    if np.any(stop < 0) or (start is not None and np.any(start < 0)):
+        raise InvalidQuestion(f"`{surv}` has times before 0. Count time from an origin that everybody has passed.")
+    if until is not None:
+        event = event & (stop <= until)
+        stop, start = np.minimum(stop, until), None if start is None else np.minimum(start, until)
+    if params.interval is not None:
+        stop, start = params.round_up(stop), None if start is None else params.round_up(start)
+    return start, stop, event
+
+
+def _classes(times: Array) -> tuple[Array, Codes]:
+    """The different times in order, and the position of each among them."""
+    distinct, codes = np.unique(times, return_inverse=True)
+    new = np.diff(distinct) > SAME_TIME * np.max(np.abs(distinct), initial=0.0)
+    position = np.concatenate([[0], np.cumsum(new)])[: len(distinct)]
+    return distinct[np.concatenate([[True], new])[: len(distinct)]], position[codes]
+
+
+def _crossed(data: Data, params: CoxParams, names: Sequence[str]) -> Codes:
+    """Which combination of values of `names` a row has, counted from 0."""
+    rows = int(np.count_nonzero(data.complete(params.variables)))
+    crossed = np.zeros(rows, dtype=np.intp)
+    for name in names:
+        _, codes = np.unique(_column(data, params, name), return_inverse=True)
+        _, crossed = np.unique(crossed * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)
+    return crossed
+
+
+def _clusters(data: Data, params: CoxParams, followed: Mask) -> Codes:
+    crossed = _crossed(data, params, [params.formula.clusters[0].name])
+    compact = np.zeros(len(crossed), dtype=np.intp)
+    compact[followed] = np.unique(crossed[followed], return_inverse=True)[1]
+    return compact
+
+
+def _weights(data: Data, params: CoxParams) -> Array | None:
+    if params.weights is None:
+        return None
+    weight = _column(data, params, params.weights)
+    if np.any(weight <= 0):
+        raise InvalidQuestion(f"The weights `{params.weights}` must be above 0 for everybody who is used.")
+    if len(weight) and np.max(weight) > MAX_WEIGHT_SHARE * np.sum(weight):
+        raise Refused(
+            f"One person has more than half of all weights `{params.weights}`: the sums would be that person's.",
+            rule="dominance",
+        )
+    return weight
+
+
+def _column(data: Data, params: CoxParams, name: str) -> Array:
+    """A column as numbers (codes for categories) at the complete rows."""
+    kind = data.dictionary[name]
+    mask = data.complete(params.variables)
+    values = data[name] if kind.is_numeric else data.codes(name).astype(np.float64)
+    return values[mask]
+
+
+def _mean(data: Data, params: CoxParams) -> Array:
+    """The mean of the design's columns, exact for a constant one."""
+    total, rows, origin = np.zeros(params.design.width), 0, np.zeros(params.design.width)
+    for block in data.blocks(params.variables):
+        x = params.design.matrix(block)
+        if not rows:
+            origin = x[0].copy()
+        total += np.sum(x - origin, axis=0)
+        rows += len(block)
+    return np.asarray(origin + total / max(rows, 1))
+
+
+def overlaps(data: Data, params: CoxParams) -> int:
+    """How many clusters have two rows at risk at the same time."""
+    sets = risk_sets(data, params)
+    start, stop, _ = _follow_up(data, params)
+    if sets.cluster is None or start is None:
+        return 0
+    used = start < stop
+    order = np.lexsort((start[used], sets.cluster[used]))
+    cluster, entry, leaving = (a[used][order] for a in (sets.cluster, start, stop))
+    same = cluster[1:] == cluster[:-1]
+    return len(np.unique(cluster[1:][same & (entry[1:] < leaving[:-1])]))
