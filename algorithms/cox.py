@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -118,7 +119,8 @@ def diagnostics(
         g = transformed(sets.time, params.time_transform, clock, step) - origin
         found = likelihood(rows, coefficients, np.vstack([g, g**2]))
         if found is not None:
-            score, information, baseline = found.score[0], found.information, Hazard.of(found)
+            score, information = found.score[0], found.information
+            baseline = Hazard.of(found) if params.is_robust else None
     elif params.is_robust:
         baseline = Hazard.unpack(hazard)
     return Diagnostics(
@@ -176,14 +178,19 @@ def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fi
         everywhere = planned.everywhere(coefficients)
         if params.stratified:
             own = yield from ask(partial_likelihood, coefficients=everywhere, **planned.broadcast)
-            return _newton_terms(own.n, own.log_likelihood, own.score, own.information, kept, own.not_finite)
+            return _newton_terms(own, kept, own.not_finite)
         total = yield from ask(grid_likelihoods, coefficients=everywhere, **planned.broadcast)
         if total.not_finite:
-            width = params.design.width
-            return _newton_terms(total.n, 0.0, np.zeros(width), np.zeros((width, width)), kept, total.not_finite)
+            return _newton_terms(_nothing(total.n, params.design.width), kept, total.not_finite)
         grids.append(total)
         pooled = grid_likelihood(total, params.ties, np.ones((1, total.events.size)))
-        return _newton_terms(total.n, pooled.log_likelihood, pooled.score[0], pooled.information[0], kept, 0.0)
+        own = replace(
+            _nothing(total.n, params.design.width),
+            log_likelihood=pooled.log_likelihood,
+            score=pooled.score[0],
+            information=pooled.information[0],
+        )
+        return _newton_terms(own, kept, 0.0)
 
     model = Model(
         [params.design.columns[k] for k in kept],
@@ -196,14 +203,23 @@ def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fi
     return (yield from maximise(evaluate, np.zeros(len(kept)), model))
 
 
-def _newton_terms(
-    n: float, log_likelihood: float, score: Array, information: Array, kept: NDArray[np.intp], not_finite: float
-) -> NewtonTerms:
-    return NewtonTerms(
+def _nothing(n: float, width: int) -> PartialLikelihood:
+    return PartialLikelihood(
         n=n,
-        score=score[kept],
-        information=information[np.ix_(kept, kept)],
-        log_likelihood=log_likelihood,
+        events=n,
+        log_likelihood=0.0,
+        score=np.zeros(width),
+        information=np.zeros((width, width)),
+        not_finite=0.0,
+    )
+
+
+def _newton_terms(total: PartialLikelihood, kept: NDArray[np.intp], not_finite: float) -> NewtonTerms:
+    return NewtonTerms(
+        n=total.n,
+        score=total.score[kept],
+        information=total.information[np.ix_(kept, kept)],
+        log_likelihood=total.log_likelihood,
         pearson=0.0,
         extreme=0.0,
         not_finite=not_finite,

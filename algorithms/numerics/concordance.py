@@ -36,7 +36,7 @@ def concordance(sets: RiskSets, predictor: Array) -> Pairs:
     """The pairs of one cohort, within its strata; a person with a late entry is compared from then on."""
     used = np.flatnonzero(sets.last < sets.nowhere)
     event = sets.event[used]
-    weight = np.ones(len(used)) if sets.weight is None else sets.weight[used]
+    weight = None if sets.weight is None else sets.weight[used]
     rank = _ranks(predictor[used])
     first, last = sets.first[used], sets.last[used]
     stratum_end = np.repeat(sets.bounds[1:], np.diff(sets.bounds))
@@ -47,14 +47,16 @@ def concordance(sets: RiskSets, predictor: Array) -> Pairs:
     if sets.before is not None:
         late = _Runs(first, rank, weight, sets.nowhere)
         survivors = survivors - late.count(own + 1, stratum_end[own], rank[event])
-    dying = _Runs(own, rank[event], weight[event], sets.nowhere)
+    own_weight = None if weight is None else weight[event]
+    dying = _Runs(own, rank[event], own_weight, sets.nowhere)
     earlier = dying.count(first, last + ~event, rank)
     # Rows: lower score, same score, higher score. The one who lives longer should have the lower.
-    concordant, tied, discordant = survivors @ weight[event]
+    concordant, tied, discordant = survivors @ (np.ones(len(own)) if own_weight is None else own_weight)
     pairs = earlier[[2, 1, 0]]
     pairs[:, event] += survivors
-    ties = _ties(own, rank[event], weight[event])
-    return Pairs(np.array([concordant, discordant, tied, *ties]), _squares(sets, used, weight * pairs))
+    ties = _ties(own, rank[event], own_weight)
+    weighted = pairs if weight is None else weight * pairs
+    return Pairs(np.array([concordant, discordant, tied, *ties]), _squares(sets, used, weighted))
 
 
 def _ranks(predictor: Array) -> Codes:
@@ -65,10 +67,11 @@ def _ranks(predictor: Array) -> Codes:
     return rank
 
 
-def _ties(at: Codes, rank: Codes, weight: Array) -> tuple[float, float]:
+def _ties(at: Codes, rank: Codes, weight: Array | None) -> tuple[float, float]:
     """Pairs of events at the same time, with different scores and with the same."""
     both = np.unique(at * (int(rank.max(initial=0)) + 1) + rank, return_inverse=True)[1]
-    pairs = [0.5 * (np.sum(np.bincount(k, weights=weight) ** 2) - np.sum(weight**2)) for k in (at, both)]
+    squares = len(at) if weight is None else np.sum(weight**2)
+    pairs = [0.5 * (np.sum(np.bincount(k, weights=weight).astype(np.float64) ** 2) - squares) for k in (at, both)]
     return float(pairs[0] - pairs[1]), float(pairs[1])
 
 
@@ -83,29 +86,41 @@ def _squares(sets: RiskSets, used: Codes, pairs: Array) -> Array:
 class _Runs:
     """People in the order of `place` (integers below `places`), so that a range of places is one run of them."""
 
-    def __init__(self, place: Codes, rank: Codes, weight: Array, places: int) -> None:
+    def __init__(self, place: Codes, rank: Codes, weight: Array | None, places: int) -> None:
         order = np.argsort(place, kind="stable")
-        self.rank, self.weight = rank[order], weight[order]
+        self.rank, self.weight = rank[order], None if weight is None else weight[order]
         self.start = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=places))])
 
     def count(self, low: Codes, high: Codes, rank: Codes) -> Array:
-        """Weight of those at places low <= place < high with a lower, the same and a higher rank, shape (3, queries)."""
+        """Weight of those at low <= place < high with a lower, the same and a higher rank, shape (3, queries)."""
         return _count(self.rank, self.weight, self.start[low], self.start[high], rank)
 
 
-def _count(rank: Codes, weight: Array, low: Codes, high: Codes, wanted: Codes) -> Array:
+def _count(ranks: Codes, weight: Array | None, low: Codes, high: Codes, wanted: Codes) -> Array:
     """The same for the run low <= position < high of elements with these ranks, from the highest bit down."""
-    everything = np.concatenate([[0.0], np.cumsum(weight)])
-    total = everything[high] - everything[low]
+    total = _weight_of_runs(weight, low, high)
     lower = np.zeros(len(low))
-    for bit in reversed(range(int(max(rank.max(initial=0), wanted.max(initial=0))).bit_length())):
-        zero = (rank >> bit) & 1 == 0
-        zeros = np.concatenate([[0], np.cumsum(zero)])
-        light = np.concatenate([[0.0], np.cumsum(np.where(zero, weight, 0.0))])
-        up = (wanted >> bit) & 1 == 1
-        lower += np.where(up, light[high] - light[low], 0.0)
-        low, high = (np.where(up, zeros[-1] + at - zeros[at], zeros[at]) for at in (low, high))
-        rank, weight = (np.concatenate([a[zero], a[~zero]]) for a in (rank, weight))
-    cumulated = np.concatenate([[0.0], np.cumsum(weight)])
-    same = cumulated[high] - cumulated[low]
+    # Small integers: what is looked up at random stays in the cache.
+    rank, sought = ranks.astype(np.int32), wanted.astype(np.int32)
+    for bit in reversed(range(int(max(rank.max(initial=0), sought.max(initial=0))).bit_length())):
+        one, up = (rank >> bit & 1).astype(np.bool_), (sought >> bit & 1).astype(np.bool_)
+        ones = np.concatenate([[0], np.cumsum(one, dtype=np.int32)]).astype(np.int32)
+        low_ones, high_ones = ones[low], ones[high]
+        zeros = len(one) - ones[-1]
+        if weight is None:
+            lower += up * ((high - low) - (high_ones - low_ones))
+        else:
+            lower += up * _weight_of_runs(np.where(one, 0.0, weight), low, high)
+            weight = np.concatenate([weight[~one], weight[one]])
+        low = np.where(up, zeros + low_ones, low - low_ones)
+        high = np.where(up, zeros + high_ones, high - high_ones)
+        rank = np.concatenate([rank[~one], rank[one]])
+    same = _weight_of_runs(weight, low, high)
     return np.array([lower, same, total - lower - same])
+
+
+def _weight_of_runs(weight: Array | None, low: Codes, high: Codes) -> Array:
+    if weight is None:
+        return (high - low).astype(np.float64)
+    cumulated = np.concatenate([[0.0], np.cumsum(weight)])
+    return np.asarray(cumulated[high] - cumulated[low])

@@ -37,16 +37,16 @@ class Findings:
 def timed_on_grid(total: GridSums, params: CoxParams) -> Timed:
     """The sums for the test of proportional hazards, from those at every time of the grid."""
     strata, times = total.events.shape
-    happens = total.events.sum(axis=0) > 0
     if params.time_transform in ("km", "rank"):
         entries = total.entries if total.entries.shape == total.events.shape else np.zeros_like(total.events)
         moves = np.array([entries, total.events, total.censorings])
         g = proportional_hazards.on_grid(params.time_transform, moves, delayed=params.delayed)
     else:
-        at = np.flatnonzero(happens)
+        # Only where somebody has the event: time 0 has no logarithm.
+        events, at = total.events.sum(axis=0), np.asarray(np.arange(times) * params.step, dtype=np.float64)
         g = np.zeros(times)
-        g[at] = proportional_hazards.transformed(at * params.step, params.time_transform, at, 1.0)
-        g[at] -= (total.events.sum(axis=0)[at] @ g[at]) / total.events.sum()
+        g[events > 0] = proportional_hazards.transformed(at[events > 0], params.time_transform, at, params.step)
+        g -= (events @ g) / events.sum()
     g = np.tile(g, strata)
     found = grid_likelihood(total, params.ties, np.vstack([g, g**2]))
     return Timed(found.score[0], found.information)
@@ -63,7 +63,7 @@ def cox_result(params: CoxParams, total: CoxPreparation, planned: CoxPlan, fit: 
     covariance = robust if params.is_robust else model_based
     events, df = round(total.events), len(names)
     log_likelihood = fit.terms.log_likelihood
-    timed = Timed(found.timed.score[kept], found.timed.information[np.ix_([0, 1], kept, kept)])
+    timed = Timed(found.timed.score[kept], found.timed.information[:, *np.ix_(kept, kept)])
     return CoxResult(
         n=round(total.n),
         n_excluded=_whole(total.excluded),

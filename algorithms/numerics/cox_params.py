@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from algorithms.numerics.design import Design, compile_design, refuse_specials
+from algorithms.numerics.design import Design, compile_design
 from algorithms.numerics.time_grid import MAX_CELLS, TimeGridParams
 from cohortium.analysis import Confidence
 from cohortium.errors import FormulaError, InvalidQuestion

@@ -75,7 +75,7 @@ class CoxResult(Result):
         level = f"{100 * self.confidence:g}% CI"
         columns = ("term", "estimate", "std. error", "z", "p", "hazard ratio", f"{level} low", f"{level} high")
         rows = tuple(
-            (name, e.estimate, e.std_error, e.statistic, e.p_value, *map(_exp, (e.estimate, e.ci_low, e.ci_high)))
+            (name, e.estimate, e.std_error, e.statistic, e.p_value, _exp(e.estimate), _exp(e.ci_low), _exp(e.ci_high))
             for name, e in self.coefficients.items()
         )
         c = self.concordance

@@ -153,6 +153,6 @@ def count_moves(data: Data, params: CoxParams) -> Array:
         cell = group_codes(block, params) * shape[1]
         used = entry < leaving if params.delayed else np.ones(len(entry), dtype=np.bool_)
         who = (used & params.delayed, used & event, used & ~event)
-        for table, at, chosen in zip(counts, (entry, leaving, leaving), who, strict=True):
-            table += np.bincount((cell + at)[chosen], minlength=len(table))
+        for row, (at, chosen) in enumerate(zip((entry, leaving, leaving), who, strict=True)):
+            counts[row] += np.bincount((cell + at)[chosen], minlength=counts.shape[1])
     return counts.reshape(3, *shape)

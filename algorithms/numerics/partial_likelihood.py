@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from cohortium.quantities import Array
 MAX_PREDICTOR = 30.0
 # A block of the design: large enough that sums per event time, whose length does not depend on it, cost little.
 BLOCK_CELLS = 1_000_000
+# Rows per matrix product: a piece stays in the cache, and is too small for the library to start threads.
+PRODUCT_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,16 @@ class Rows:
 
     def predictor(self, coefficients: Array) -> Array:
         """The linear predictor with its offset, relative to its mean (the cohort's own or all cohorts'), (rows,)."""
-        eta = np.empty(len(self.sets.event))
+        eta = np.zeros(len(self.sets.event))
         for rows, x in self.blocks():
-            eta[rows] = x @ coefficients
+            # Column by column: a library's threads, started for so thin a product, would cost more than they bring.
+            for column, coefficient in zip(x.T, coefficients, strict=True):
+                eta[rows] += coefficient * column
         if self.params.design.has_offset:
             at = 0
             for block in self.data.blocks(self.params.variables):
-                eta[at : at + len(block)] += self.params.design.offset(block)
+                offset = self.params.design.offset(block)
+                eta[at : at + len(block)] += 0.0 if offset is None else offset
                 at += len(block)
         if not len(eta):
             return eta
@@ -98,17 +104,24 @@ class Terms:
 
     def means(self, part: slice, sums: Array, tied: Array) -> Array:
         """Weighted means over the risk sets of some factors, from sums (width, event times), shape (width, factors)."""
+        if not self.has_ties:
+            return np.asarray(sums[:, self.at[part]] / self.denominator[part])
         at = self.at[part]
         return np.asarray((sums[:, at] - self.left_out[part] * tied[:, at]) / self.denominator[part])
 
+    @cached_property
+    def has_ties(self) -> bool:
+        """Whether any factor leaves somebody out."""
+        return bool(np.any(self.left_out))
+
     def parts(self) -> Iterator[slice]:
         """The factors, so many at a time."""
-        for start in range(0, len(self.at), BLOCK_ROWS):
-            yield slice(start, start + BLOCK_ROWS)
+        for start in range(0, len(self.at), PRODUCT_ROWS):
+            yield slice(start, start + PRODUCT_ROWS)
 
     def per_event_time(self, values: Array, times: int) -> Array:
         """Sums of values of the factors by event time."""
-        return np.bincount(self.at, weights=values, minlength=times)
+        return np.asarray(np.bincount(self.at, values, times), dtype=np.float64)
 
 
 def terms(deaths: Array, weight: Array, sums: Array, tied: Array, ties: Ties) -> Terms:
@@ -162,7 +175,7 @@ def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likeliho
         mean = factors.means(part, x, tied_x)
         for q, weights in enumerate(time_weights):
             counted = factors.weight[part] * weights[factors.at[part]]
-            score[q] -= mean @ counted
+            score[q] -= np.einsum("ji,i->j", mean, counted)
             information[q] -= (mean * counted) @ mean.T
     return Likelihood(float(log_likelihood), score, information, factors, x, tied_x)
 
@@ -183,33 +196,36 @@ def _moments(rows: Rows, risk: Array, factors: Terms, time_weights: Array) -> tu
     hazard = factors.weight / factors.denominator
     lived = [_lived(sets, factors, hazard * weights[factors.at]) for weights in time_weights]
     for block, x in rows.blocks():
-        event = sets.event[block]
-        case = np.ones(1) if sets.weight is None else sets.weight[block][event]
-        for q, weights in enumerate(time_weights):
-            score[q] += (case * weights[sets.last[block][event]]) @ x[event]
-            information[q] += _cross_products(x, risk[block] * lived[q][block])
-        for j in range(width):
-            values = x[:, j] * risk[block]
+        happens = np.flatnonzero(sets.event[block])
+        at = sets.last[block][happens]
+        case = np.ones(1) if sets.weight is None else sets.weight[block][happens]
+        counted = time_weights[:, at] * case
+        for j, column in enumerate(x.T):
+            values = column * risk[block]
+            score[:, j] += np.einsum("qi,i->q", counted, column[happens])
             leaving[j] += sets.per_event_time(block, values)
-            tied[j] += sets.of_events(block, values)
+            if factors.has_ties:
+                tied[j] += np.bincount(at, weights=values[happens], minlength=sets.nowhere)
             if entering is not None:
                 entering[j] += sets.per_event_time(block, values, at=sets.before)
+        for q in range(len(time_weights)):
+            information[q] += _cross_products(x, risk[block] * lived[q][block])
     return score, information, sets.over_risk_sets(leaving, entering), tied
 
 
 def _cross_products(x: Array, weight: Array) -> Array:
     """X' diag(weight) X."""
-    if np.any(weight < 0):
-        return np.asarray((x.T * weight) @ x)
-    rooted = x.T * np.sqrt(weight)
-    # A matrix times its own transpose: one symmetric BLAS call.
-    return np.asarray(rooted @ rooted.T)
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for start in range(0, len(x), PRODUCT_ROWS):
+        rows = slice(start, start + PRODUCT_ROWS)
+        total += (x[rows].T * weight[rows]) @ x[rows]
+    return total
 
 
 def _lived(sets: RiskSets, factors: Terms, hazard: Array) -> Array:
     """The hazard that every row lived through, shape (rows,): at its own event time less what it was left out of."""
     grown = sets.while_at_risk(sets.from_the_start(factors.per_event_time(hazard, sets.nowhere)), slice(None))
-    if np.any(factors.left_out):
+    if factors.has_ties:
         left_out = factors.per_event_time(hazard * factors.left_out, sets.nowhere)
         grown[sets.event] -= left_out[sets.last[sets.event]]
     return grown

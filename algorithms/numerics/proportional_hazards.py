@@ -18,7 +18,7 @@ from cohortium.quantities import Array
 
 
 def transformed(times: Array, transform: Transform, on_grid: Array, step: float) -> Array:
-    """g of some times: their own value or logarithm, or what `on_grid` has for their point of the grid."""
+    """The scale g at some times: their value or logarithm, or what `on_grid` has for their point of the grid."""
     if transform == "identity":
         return times
     if transform == "log":
@@ -31,7 +31,7 @@ def transformed(times: Array, transform: Transform, on_grid: Array, step: float)
 
 
 def on_grid(transform: Transform, moves: Array, *, delayed: bool) -> Array:
-    """g at every time of the grid less its mean over events, from `moves` (entries, events and others who leave).
+    """The scale g at every time of the grid less its mean over events, from `moves` (entries, events, other exits).
 
     `km`: 1 - S just before that time; `rank`: its rank among all times of leaving. Strata are taken together.
     """

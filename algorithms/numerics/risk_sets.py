@@ -67,12 +67,12 @@ class RiskSets:
     def per_event_time(self, rows: slice, values: Array, *, at: Codes | None = None) -> Array:
         """Sum of the `values` of some rows by the event time that `at` (by default `last`) names."""
         places = (self.last if at is None else at)[rows]
-        return np.bincount(places, weights=values, minlength=self.nowhere + 1)[: self.nowhere]
+        return np.asarray(np.bincount(places, values, self.nowhere + 1)[: self.nowhere], dtype=np.float64)
 
     def of_events(self, rows: slice, values: Array) -> Array:
         """The same over those of the rows who have the event."""
         event = self.event[rows]
-        return np.bincount(self.last[rows][event], weights=values[event], minlength=self.nowhere)
+        return np.asarray(np.bincount(self.last[rows][event], values[event], self.nowhere), dtype=np.float64)
 
     def from_the_end(self, values: Array) -> Array:
         """Sums over an event time and all later ones of its stratum, along the last axis."""

@@ -54,7 +54,8 @@ class Hazard:
     def unpack(cls, packed: Array) -> Hazard:
         """What `pack` packed."""
         width = (len(packed) - 2) // 3
-        return cls(packed[0], packed[1], packed[2 : 2 + width], packed[2 + width : 2 + 2 * width], packed[2 + 2 * width :])
+        increment_x, spared_x, mean = np.split(packed[2:], [width, 2 * width])
+        return cls(packed[0], packed[1], increment_x, spared_x, mean)
 
     def pack(self) -> Array:
         """One array of shape (2 + 3 width, event times), to be sent to the cohorts."""

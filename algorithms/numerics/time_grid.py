@@ -94,7 +94,7 @@ class TimeGridParams(Params):
         self._check_grid()
 
     def check_follow_up(self, *specials: str) -> None:
-        """Raises FormulaError for times that are no times and events that are none; `specials` may be in the formula."""
+        """Raises FormulaError for times or events that are none, and for special terms other than `specials`."""
         surv = self.surv
         refuse_specials(self.formula, *specials)
         for name in (surv.start, surv.time):
