@@ -15,12 +15,13 @@ from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan, p
 from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, grid_sums
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
-from algorithms.numerics.partial_likelihood import Rows, Scaling, likelihood
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Rows, Scaling, likelihood
 from algorithms.numerics.proportional_hazards import Timed, on_grid, transformed
 from algorithms.numerics.score_residuals import Hazard, meat
 from algorithms.numerics.scoring import NewtonTerms
 from cohortium.analysis import Rounds, analysis, ask
 from cohortium.data import Data
+from cohortium.errors import NotConverged, Separation
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -172,15 +173,18 @@ def cox(params: CoxParams) -> Rounds[CoxResult]:
 
 
 def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fit]:
-    kept = planned.kept
+    kept, names = planned.kept, [params.design.columns[k] for k in planned.kept]
+    too_far: list[Array] = []
 
     def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
         everywhere = planned.everywhere(coefficients)
         if params.stratified:
             own = yield from ask(partial_likelihood, coefficients=everywhere, **planned.broadcast)
+            too_far.extend([coefficients] if own.not_finite else [])
             return _newton_terms(own, kept, own.not_finite)
         total = yield from ask(grid_likelihoods, coefficients=everywhere, **planned.broadcast)
         if total.not_finite:
+            too_far.append(coefficients)
             return _newton_terms(_nothing(total.n, params.design.width), kept, total.not_finite)
         grids.append(total)
         pooled = grid_likelihood(total, params.ties, np.ones((1, total.events.size)))
@@ -193,14 +197,27 @@ def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fi
         return _newton_terms(own, kept, 0.0)
 
     model = Model(
-        [params.design.columns[k] for k in kept],
+        names,
         intercept=False,
         separable=True,
         max_iterations=params.max_iterations,
         infinite="tells without exception who has the event first (a group without events, for one): the likelihood "
         "rises without end",
     )
-    return (yield from maximise(evaluate, np.zeros(len(kept)), model))
+    try:
+        return (yield from maximise(evaluate, np.zeros(len(kept)), model))
+    except NotConverged:
+        if too_far:
+            raise _runs_away(names, np.abs(too_far[-1])) from None
+        raise
+
+
+def _runs_away(names: list[str], sizes: Array) -> Separation:
+    chosen = ", ".join(f"`{name}`" for name, size in zip(names, sizes, strict=True) if size > 0.5 * np.max(sizes))
+    return Separation(
+        f"The likelihood has no finite maximum within reach: by {chosen} some people's hazard would be more than "
+        f"e^{MAX_PREDICTOR:g} times another's. No numbers are given. Leave it out, or look for extreme values."
+    )
 
 
 def _nothing(n: float, width: int) -> PartialLikelihood:

@@ -63,7 +63,7 @@ def cox_result(params: CoxParams, total: CoxPreparation, planned: CoxPlan, fit: 
     covariance = robust if params.is_robust else model_based
     events, df = round(total.events), len(names)
     log_likelihood = fit.terms.log_likelihood
-    timed = Timed(found.timed.score[kept], found.timed.information[:, *np.ix_(kept, kept)])
+    timed = Timed(found.timed.score[kept], found.timed.information[:, kept][:, :, kept])
     return CoxResult(
         n=round(total.n),
         n_excluded=_whole(total.excluded),

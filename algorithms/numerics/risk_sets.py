@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.cox_params import CoxParams
-from algorithms.numerics.time_grid import follow_up, group_codes
+from algorithms.numerics.time_grid import TimeGridParams, follow_up, group_codes
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion, Refused
 from cohortium.quantities import Array
@@ -21,7 +21,8 @@ Mask = NDArray[np.bool_]
 # Times closer than this share of the longest one are the same time written down differently: 0.1 + 0.2 and 0.3.
 SAME_TIME = 1e-11
 # One person's largest share of all weights: a sum that is more than half one person's is that person's.
-MAX_WEIGHT_SHARE = 0.5
+# (Of fewer people somebody may well have half; whether so few may be used is for the cohort's policy to say.)
+MAX_WEIGHT_SHARE, FEW = 0.5, 10
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class RiskSets:
     last: Codes
     before: Codes | None  # with late entry: the event time before `first`, `nowhere` if there is none
     event: Mask
-    weight: Array | None
-    cluster: Codes | None
     bounds: Codes  # event times of stratum s: bounds[s] to bounds[s + 1]
     time: Array
     deaths: Array
     no_follow_up: int
-    origin: Array  # mean of the design's columns
+    weight: Array | None = None
+    cluster: Codes | None = None
+    origin: Array = field(default_factory=lambda: np.zeros(0))  # mean of the design's columns
 
     @property
     def nowhere(self) -> int:
@@ -112,10 +113,28 @@ def risk_sets(data: Data, params: CoxParams) -> RiskSets:
     return kept[1]
 
 
+def forget() -> None:
+    """Let go of all risk sets that were kept."""
+    _KEPT.clear()
+
+
 def _own_times(data: Data, params: CoxParams) -> RiskSets:
     """By the cohort's own exact event times."""
-    start, stop, event = _follow_up(data, params)
-    stratum = _crossed(data, params, params.strata)
+    start, stop, event = read_follow_up(data, params, params.variables)
+    if params.interval is not None:
+        stop, start = params.round_up(stop), None if start is None else params.round_up(start)
+    sets = own_risk_sets(start, stop, event, crossed(data, params.variables, params.strata))
+    followed = np.ones(len(stop), dtype=np.bool_) if start is None else start < stop
+    return replace(
+        sets,
+        weight=_weights(data, params),
+        cluster=_clusters(data, params, followed) if params.formula.clusters else None,
+        origin=_mean(data, params),
+    )
+
+
+def own_risk_sets(start: Array | None, stop: Array, event: Mask, stratum: Codes) -> RiskSets:
+    """The risk sets of rows with these times, by their own event times; `start` None: at risk from the beginning."""
     times = len(stop)
     values, codes = _classes(np.concatenate([stop, start]) if start is not None else stop)
     leaving, entry = codes[:times], codes[times:]
@@ -124,25 +143,20 @@ def _own_times(data: Data, params: CoxParams) -> RiskSets:
     span = len(values) + 1
     keys = stratum * span + leaving
     distinct, deaths = np.unique(keys[event], return_counts=True)
-    strata = np.arange(int(stratum.max(initial=0)) + 2) * span
-    bounds = np.searchsorted(distinct, strata)
+    bounds = np.searchsorted(distinct, np.arange(int(stratum.max(initial=0)) + 2) * span)
     last = np.searchsorted(distinct, keys, side="right") - 1
     first = bounds[stratum] if start is None else np.searchsorted(distinct, stratum * span + entry, side="right")
     nowhere = ~followed | (last < first)
     before = np.where(nowhere | (first == bounds[stratum]), len(distinct), first - 1)
-    cluster = _clusters(data, params, followed) if params.formula.clusters else None
     return RiskSets(
         first=np.where(nowhere, len(distinct), first),
         last=np.where(nowhere, len(distinct), last),
         before=None if start is None else before,
         event=event,
-        weight=_weights(data, params),
-        cluster=cluster,
         bounds=bounds,
         time=values[distinct % span],
         deaths=deaths.astype(np.float64),
         no_follow_up=int(np.count_nonzero(~followed)),
-        origin=_mean(data, params),
     )
 
 
@@ -167,21 +181,19 @@ def _grid_times(data: Data, params: CoxParams) -> RiskSets:
         time=np.tile(np.arange(times) * params.step, strata),
         deaths=np.bincount(at[event], minlength=nowhere).astype(np.float64),
         no_follow_up=int(np.count_nonzero(~followed)),
-        origin=np.zeros(params.design.width),
     )
 
 
-def _follow_up(data: Data, params: CoxParams) -> tuple[Array | None, Array, Mask]:
+def read_follow_up(data: Data, params: TimeGridParams, used: Sequence[str]) -> tuple[Array | None, Array, Mask]:
+    """Start (None without late entry), stop and event of the rows that have a value for all `used`, cut at `until`."""
     surv, until = params.surv, params.until
-    stop, event = _column(data, params, surv.time.name), _column(data, params, surv.event.name) > 0
-    start = _column(data, params, surv.start.name) if surv.start is not None else None
+    stop, event = _column(data, used, surv.time.name), _column(data, used, surv.event.name) > 0
+    start = _column(data, used, surv.start.name) if surv.start is not None else None
     if np.any(stop < 0) or (start is not None and np.any(start < 0)):
         raise InvalidQuestion(f"`{surv}` has times before 0. Count time from an origin that everybody has passed.")
     if until is not None:
         event = event & (stop <= until)
         stop, start = np.minimum(stop, until), None if start is None else np.minimum(start, until)
-    if params.interval is not None:
-        stop, start = params.round_up(stop), None if start is None else params.round_up(start)
     return start, stop, event
 
 
@@ -193,30 +205,29 @@ def _classes(times: Array) -> tuple[Array, Codes]:
     return distinct[np.concatenate([[True], new])[: len(distinct)]], position[codes]
 
 
-def _crossed(data: Data, params: CoxParams, names: Sequence[str]) -> Codes:
-    """Which combination of values of `names` a row has, counted from 0."""
-    rows = int(np.count_nonzero(data.complete(params.variables)))
-    crossed = np.zeros(rows, dtype=np.intp)
+def crossed(data: Data, used: Sequence[str], names: Sequence[str]) -> Codes:
+    """Which combination of values of `names` a row that has a value for all `used` has, counted from 0."""
+    found = np.zeros(int(np.count_nonzero(data.complete(used))), dtype=np.intp)
     for name in names:
-        _, codes = np.unique(_column(data, params, name), return_inverse=True)
-        _, crossed = np.unique(crossed * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)
-    return crossed
+        _, codes = np.unique(_column(data, used, name), return_inverse=True)
+        _, found = np.unique(found * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)
+    return found
 
 
 def _clusters(data: Data, params: CoxParams, followed: Mask) -> Codes:
-    crossed = _crossed(data, params, [params.formula.clusters[0].name])
-    compact = np.zeros(len(crossed), dtype=np.intp)
-    compact[followed] = np.unique(crossed[followed], return_inverse=True)[1]
+    found = crossed(data, params.variables, [params.formula.clusters[0].name])
+    compact = np.zeros(len(found), dtype=np.intp)
+    compact[followed] = np.unique(found[followed], return_inverse=True)[1]
     return compact
 
 
 def _weights(data: Data, params: CoxParams) -> Array | None:
     if params.weights is None:
         return None
-    weight = _column(data, params, params.weights)
+    weight = _column(data, params.variables, params.weights)
     if np.any(weight <= 0):
         raise InvalidQuestion(f"The weights `{params.weights}` must be above 0 for everybody who is used.")
-    if len(weight) and np.max(weight) > MAX_WEIGHT_SHARE * np.sum(weight):
+    if len(weight) >= FEW and np.max(weight) > MAX_WEIGHT_SHARE * np.sum(weight):
         raise Refused(
             f"One person has more than half of all weights `{params.weights}`: the sums would be that person's.",
             rule="dominance",
@@ -224,10 +235,9 @@ def _weights(data: Data, params: CoxParams) -> Array | None:
     return weight
 
 
-def _column(data: Data, params: CoxParams, name: str) -> Array:
-    """A column as numbers (codes for categories) at the complete rows."""
-    kind = data.dictionary[name]
-    mask = data.complete(params.variables)
+def _column(data: Data, used: Sequence[str], name: str) -> Array:
+    """A column as numbers (codes for categories) at the rows that have a value for all `used`."""
+    kind, mask = data.dictionary[name], data.complete(used)
     values = data[name] if kind.is_numeric else data.codes(name).astype(np.float64)
     return values[mask]
 
@@ -247,7 +257,7 @@ def _mean(data: Data, params: CoxParams) -> Array:
 def overlaps(data: Data, params: CoxParams) -> int:
     """How many clusters have two rows at risk at the same time."""
     sets = risk_sets(data, params)
-    start, stop, _ = _follow_up(data, params)
+    start, stop, _ = read_follow_up(data, params, params.variables)
     if sets.cluster is None or start is None:
         return 0
     used = start < stop
