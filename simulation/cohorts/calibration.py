@@ -19,7 +19,7 @@ from simulation.cohorts.effects import Effects
 from simulation.cohorts.holder import Recruitment
 from simulation.cohorts.holders import NETHERLANDS
 from simulation.cohorts.life import AGES, life_expectancy
-from simulation.cohorts.making import blocks
+from simulation.cohorts.making import BLOCK, block
 from simulation.cohorts.population import age_sex
 
 
@@ -32,9 +32,9 @@ class _EveryAge(Recruitment):
 
 
 def sample(people: int, seed: int, every_age: bool = False) -> Columns:
-    """A random sample of the Netherlands, or one with as many people of each age."""
+    """A random sample of the Netherlands, or one with as many people of each age, rounded up to whole blocks."""
     holder = replace(NETHERLANDS, recruitment=_EveryAge()) if every_age else NETHERLANDS
-    parts = [block.columns for _, block in blocks(holder, people, seed)]
+    parts = [block(holder, seed, index).columns for index in range(-(-people // BLOCK))]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

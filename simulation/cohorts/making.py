@@ -7,7 +7,6 @@ the same releases of numpy and scipy. The first N people of a larger cohort are 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -48,12 +47,6 @@ def stream(holder: Holder, seed: int, index: int, part: Part) -> np.random.Gener
     """The random numbers of one part of one block."""
     key = (zlib.crc32(holder.name.encode()), index, _PARTS.index(part))
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
-
-
-def blocks(holder: Holder, people: int, seed: int) -> Iterator[tuple[int, Block]]:
-    """The blocks that hold the first `people` of a holder, with their numbers; the last one cut off."""
-    for index, start in enumerate(range(0, people, BLOCK)):
-        yield index, block(holder, seed, index).those(slice(people - start))
 
 
 def block(holder: Holder, seed: int, index: int) -> Block:

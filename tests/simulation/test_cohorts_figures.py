@@ -100,7 +100,7 @@ def _again(deaths, seed):
 
 def test_the_constants_are_what_calibration_gives():
     shifts = calibration.shifts(300_000, seed=99)
-    allowed = {name: 0.03 for name in shifts} | {name: 0.08 for name in shifts if "DIABETES.profile" in name}
+    allowed = dict.fromkeys(shifts, 0.03) | {name: 0.08 for name in shifts if "DIABETES.profile" in name}
     assert {name: shift for name, shift in shifts.items() if abs(shift) > allowed[name]} == {}
 
 

@@ -8,7 +8,7 @@ from lifelines import CoxPHFitter
 
 from simulation import cohorts
 from simulation.cohorts.effects import term
-from simulation.cohorts.making import blocks, stream
+from simulation.cohorts.making import BLOCK, block, stream
 from simulation.cohorts.repeats import repeated_visits
 
 PEOPLE = 200_000
@@ -16,7 +16,7 @@ TRUTH = cohorts.truth()
 
 
 def gather(holder, people=PEOPLE, seed=11):
-    parts = [block.columns for _, block in blocks(cohorts.find(holder), people, seed)]
+    parts = [block(cohorts.find(holder), seed, index).columns for index in range(people // BLOCK)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -163,9 +163,10 @@ def test_repeated_visits_change_by_the_year_and_resemble_each_other():
     holder = cohorts.NETHERLANDS
     effects = TRUTH["sbp"]
     change, first, second, years = [], [], [], []
-    for index, block in blocks(holder, 100_000, 4):
-        visits = repeated_visits(stream(holder, 4, index, "visits"), holder, block)
-        left = visits["sbp"] - effects.predictor(block.columns)[visits["person_id"] - visits["person_id"].min()]
+    for index in range(4):
+        made = block(holder, 4, index)
+        visits = repeated_visits(stream(holder, 4, index, "visits"), holder, made)
+        left = visits["sbp"] - effects.predictor(made.columns)[visits["person_id"] - visits["person_id"].min()]
         later = np.flatnonzero(visits["visit"] == 2)
         assert (visits["person_id"][later] == visits["person_id"][later - 1]).all()
         first.append(left[later - 1])
