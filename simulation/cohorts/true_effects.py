@@ -13,7 +13,7 @@ from simulation.cohorts.effects import Effects
 
 SMOKING_NOW = Effects(
     outcome="smoking[current]",
-    formula="age + age^2 + sex + education",
+    formula="(smoking is current) ~ age + age^2 + sex + education",
     family="binomial",
     among="18 and over, visited in 2024",
     intercept=-2.2798,  # CALIBRATED to SMOKERS
@@ -28,7 +28,7 @@ SMOKING_TREND_YEARS = 20  # further back it stays as it was
 
 LOG_BMI = Effects(
     outcome="log(bmi)",
-    formula="age + age^2 + sex + education",
+    formula="log(bmi) ~ age + age^2 + sex + education",
     family="gaussian",
     among="18 and over",
     intercept=2.9103,  # CALIBRATED to WEIGHT, and so is the spread
@@ -42,7 +42,7 @@ LOG_BMI = Effects(
 
 SBP = Effects(
     outcome="sbp",
-    formula="age + sex + bmi + education + alcohol",
+    formula="sbp ~ age + sex + bmi + education + alcohol",
     family="gaussian",
     among="everyone",
     intercept=82.75,
@@ -55,7 +55,7 @@ SBP = Effects(
 )
 LDL = Effects(
     outcome="ldl",
-    formula="age + sex + bmi",
+    formula="ldl ~ age + sex + bmi",
     family="gaussian",
     among="everyone",
     intercept=2.1,
@@ -64,7 +64,7 @@ LDL = Effects(
 )
 HDL = Effects(
     outcome="hdl",
-    formula="sex + bmi + smoking + alcohol",
+    formula="hdl ~ sex + bmi + smoking + alcohol",
     family="gaussian",
     among="everyone",
     intercept=2.17,
@@ -87,7 +87,7 @@ _MEN = (
 
 DIABETES = Effects(
     outcome="diabetes",
-    formula="sex by age in straight lines between `profile`'s ages, bmi + education + origin",
+    formula="diabetes ~ sex by age in straight lines between the ages of `profile` + bmi + education + origin",
     family="binomial",
     among="everyone",
     intercept=0.0,
@@ -102,7 +102,7 @@ DIABETES = Effects(
 )
 CVD_HISTORY = Effects(
     outcome="cvd_history",
-    formula="age + sex + smoking + diabetes + bmi",
+    formula="cvd_history ~ age + sex + smoking + diabetes + bmi",
     family="binomial",
     among="everyone",
     intercept=-8.2,

@@ -6,7 +6,8 @@ import pytest
 import statsmodels.api as sm
 from lifelines import CoxPHFitter
 
-from simulation import cohorts
+from cohortium.formula import Formula
+from simulation import cohorts, network
 from simulation.cohorts.effects import term
 from simulation.cohorts.making import BLOCK, block, stream
 from simulation.cohorts.repeats import repeated_visits
@@ -178,6 +179,26 @@ def test_repeated_visits_change_by_the_year_and_resemble_each_other():
     assert fit.params[0] == pytest.approx(effects.per_year, abs=4 * fit.bse[0])
     lasting = 1 - effects.spread["visit"] ** 2 / effects.residual_sd**2
     assert np.corrcoef(np.concatenate(first), np.concatenate(second))[0, 1] == pytest.approx(lasting, abs=0.015)
+
+
+@pytest.mark.parametrize(("outcome", "family"), [("sbp", "gaussian"), ("hdl", "gaussian"), ("cvd_history", "binomial")])
+def test_a_federated_fit_finds_them(outcome, family):
+    """The model as `truth` writes it down, asked of a network of holders that differ in everything but the effects."""
+    holders = ("north", "multi-ethnic-city", "hospital-biobank")
+    net = network({name: cohorts.people(name, 8000, seed=12) for name in holders}, dictionary=cohorts.PEOPLE)
+    effects = TRUTH[outcome]
+    fitted = net.study().glm(formula=effects.formula, family=family).result(progress=False)
+    assert set(fitted.coefficients) - {"(Intercept)"} == set(effects.coefficients)
+    found = {name: fitted.coefficients[name] for name in effects.coefficients}
+    judge(effects, {n: c.estimate for n, c in found.items()}, {n: c.std_error for n, c in found.items()})
+
+
+@pytest.mark.parametrize("outcome", [o for o in TRUTH if o not in {"smoking[current]", "diabetes"}])
+def test_formulas_are_of_the_grammar_and_have_the_coefficients(outcome):
+    formula = Formula(TRUTH[outcome].formula)
+    formula.check_names(cohorts.PEOPLE)
+    right = {name.partition("[")[0] for name in TRUTH[outcome].coefficients}
+    assert {str(term) for term in formula.terms} == right
 
 
 def test_truth_names_terms_of_the_dictionary():
