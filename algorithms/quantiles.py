@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from algorithms.numerics.groups import EVERYBODY, Groups, refuse_repeats, whole
 from algorithms.numerics.lattice import Lattice
-from algorithms.numerics.order_statistics import Column, OrderStatistic, Sections, counts_between, order_statistics
+from algorithms.numerics.order_statistics import Column, Sections, counts_between, order_statistics
 from algorithms.numerics.quantile_types import position
 from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis
@@ -181,7 +181,7 @@ def _quantiles(column: Column, params: QuantilesParams) -> Quantiles:
         many = (nothing,) * len(params.probabilities)
         n = None if column.withheld else 0
         return Quantiles(n=n, median=nothing, iqr=nothing, values=many, widths=many, quartiles=(nothing, nothing))
-    found = {p: _quantile(column, p, params.type) for p in params.wanted}
+    found = {p: column.quantile(p, params.type) for p in params.wanted}
     first, middle, third = (found[p].value for p in _QUARTILES)
     asked = [found[p] for p in params.probabilities]
     return Quantiles(
@@ -192,16 +192,6 @@ def _quantiles(column: Column, params: QuantilesParams) -> Quantiles:
         widths=tuple(q.high - q.low for q in asked),
         quartiles=(first, third),
     )
-
-
-def _quantile(column: Column, probability: float, kind: int) -> OrderStatistic:
-    lower, upper, weight = position(round(column.n), probability, kind)
-    a, b = column.found(lower), column.found(upper)
-    low, high, value = (
-        x if x == y or not weight else y if weight == 1 else (1 - weight) * x + weight * y
-        for x, y in ((a.low, b.low), (a.high, b.high), (a.value, b.value))
-    )
-    return OrderStatistic(low, high, (value - low) / (high - low) if high > low else 0.0)
 
 
 def _warnings(params: QuantilesParams, found: dict[str, dict[str, Quantiles]], last: Sections) -> list[str]:

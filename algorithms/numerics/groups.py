@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,10 +21,14 @@ MAX_CELLS = 200_000
 
 @dataclass(frozen=True)
 class Groups:
-    """Every combination of the levels of `variables`, the last varying fastest; without variables, everybody."""
+    """Every combination of the levels of `variables`, the last varying fastest; without variables, everybody.
+
+    `together`: whoever has a group is one group.
+    """
 
     dictionary: Dictionary
     variables: tuple[str, ...] = ()
+    together: bool = False
 
     @cached_property
     def levels(self) -> list[tuple[str, ...]]:
@@ -37,10 +41,10 @@ class Groups:
         names = [""]
         for levels in self.levels:
             names = [f"{name}:{level}" if name else level for name in names for level in levels]
-        return tuple(names) if self.variables else (EVERYBODY,)
+        return tuple(names) if self.variables and not self.together else (EVERYBODY,)
 
     def __len__(self) -> int:
-        return int(np.prod([len(levels) for levels in self.levels], dtype=np.int64))
+        return 1 if self.together else int(np.prod([len(levels) for levels in self.levels], dtype=np.int64))
 
     def collected(self, data: Data) -> bool:
         """Whether this cohort has every variable that makes the groups."""
@@ -49,9 +53,17 @@ class Groups:
     def codes(self, block: Data) -> NDArray[np.intp]:
         """The position in `names` of every row, shape (rows,), for rows that have a value for every variable."""
         code = np.zeros(len(block), dtype=np.intp)
+        if self.together:
+            return code
         for name, levels in zip(self.variables, self.levels, strict=True):
             code = code * len(levels) + value_codes(block, name)
         return code
+
+    def values(self, data: Data, name: str) -> Iterator[tuple[NDArray[np.intp], Array]]:
+        """Group and value of everybody who has both, in blocks; nobody where the cohort did not collect them."""
+        if name in data.columns and self.collected(data):
+            for block in data.blocks([name, *self.variables]):
+                yield self.codes(block), block[name]
 
 
 def levels_of(dictionary: Dictionary, name: str) -> tuple[str, ...]:

@@ -41,10 +41,11 @@ class Lattice:
         lacking = [part for part in _WANTED if found.get(part) is None]
         if lacking:
             words = ", ".join(f"`{part}`" for part in lacking)
+            remedy = f", or give {words} with this question" if given is not None else ""
             raise InvalidQuestion(
                 f"The dictionary declares no {words} for `{name}`, so its values are not numbered. Declare "
-                f"{'it' if len(lacking) == 1 else 'them'} there, or give {words} with this question: which values are "
-                "possible must be the same at every cohort."
+                f"{'it' if len(lacking) == 1 else 'them'} there{remedy}: which values are possible must "
+                "be the same at every cohort."
             )
         low, high, step = (float(found[part] or 0.0) for part in _WANTED)
         if low > high:

@@ -32,3 +32,10 @@ def of_binary(counts: Array) -> dict[str, float]:
     skewness = (1 - 2 * share) / math.sqrt(variance) if variance else math.nan
     kurtosis = (1 - 6 * variance) / variance if variance else math.nan
     return dict(zip(MOMENTS, (share, sd, sd / math.sqrt(n), skewness, kurtosis), strict=True))
+
+
+def mean_and_sd(n: float, mean: float, unit: float, powers: Array) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1) from the sums of the first two powers of (x - mean) / unit."""
+    off, second = float(powers[0]) / n, float(powers[1]) / n
+    sd = unit * math.sqrt(max(second - off**2, 0.0) * n / (n - 1)) if n > 1 else math.nan
+    return mean + unit * off, sd

@@ -17,7 +17,7 @@ module imports `counts_between`, which is what its nodes are asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from algorithms.numerics.groups import Groups
 from algorithms.numerics.lattice import Lattice
+from algorithms.numerics.quantile_types import position
 from cohortium.analysis import Question, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
@@ -45,6 +46,14 @@ class OnLattices(Protocol):
     @property
     def groups(self) -> Groups:
         """Who is ordered apart."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Lattices and groups as they are, for an analysis that searches in several ways at once."""
+
+    lattices: tuple[Lattice, ...]
+    groups: Groups
 
 
 class Sections(Sums):
@@ -83,7 +92,7 @@ def sections(data: Data, params: OnLattices, thresholds: Array) -> tuple[Array, 
     beginning = np.zeros_like(ending)
     for i, lattice in enumerate(params.lattices):
         if data.least_group <= 1:
-            for codes, values in _values(data, lattice, params.groups):
+            for codes, values in params.groups.values(data, lattice.name):
                 _count(lattice.codes(values), np.ones(len(values)), codes, thresholds[i], ending[i])
             beginning[i] = ending[i]
             continue
@@ -161,6 +170,16 @@ class Column:
         below, within = self._ending[upper - 1], self._beginning[lower]
         return OrderStatistic(low, high, float((rank - below - 0.5) / (within - below)))
 
+    def quantile(self, probability: float, kind: int) -> OrderStatistic:
+        """The quantile of type `kind`, between the same quantiles of the bounds; its ranks must be among `ranks`."""
+        lower, upper, weight = position(round(self.n), probability, kind)
+        a, b = self.found(lower), self.found(upper)
+        low, high, value = (
+            x if x == y or not weight else y if weight == 1 else (1 - weight) * x + weight * y
+            for x, y in ((a.low, b.low), (a.high, b.high), (a.value, b.value))
+        )
+        return OrderStatistic(low, high, (value - low) / (high - low) if high > low else 0.0)
+
     def _bracket(self, rank: int, counts: Array) -> tuple[int, int]:
         """Points, the first with fewer than `rank` people at or below it, the second with at least so many."""
         last = int(np.searchsorted(counts, rank))
@@ -217,17 +236,10 @@ def order_statistics(
     return search.columns, total
 
 
-def _values(data: Data, lattice: Lattice, groups: Groups) -> Iterator[tuple[NDArray[np.intp], Array]]:
-    """Group and value of everybody who has both, in blocks; nobody where the cohort did not collect them."""
-    if lattice.name in data.columns and groups.collected(data):
-        for block in data.blocks([lattice.name, *groups.variables]):
-            yield groups.codes(block), block[lattice.name]
-
-
 def _gathered(data: Data, lattice: Lattice, groups: Groups) -> list[Array]:
     """All values of each group."""
     parts: list[list[Array]] = [[np.zeros(0)] for _ in range(len(groups))]
-    for codes, values in _values(data, lattice, groups):
+    for codes, values in groups.values(data, lattice.name):
         for g in np.unique(codes):
             parts[g].append(values[codes == g])
     return [np.concatenate(part) for part in parts]
