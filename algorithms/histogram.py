@@ -29,7 +29,7 @@ class HistogramParams(Params):
 
     variable: str = Field(description="A number, a category or a yes/no variable.")
     by: str | None = Field(None, description="A category or yes/no variable: its groups are counted apart.")
-    bins: int = Field(20, ge=1, le=500, description="Number of bins of equal width, from the declared minimum on.")
+    bins: int = Field(20, ge=1, le=500, description="Most bins of equal width, over the declared range.")
     breaks: tuple[float, ...] = Field(
         (), max_length=501, description="Limits of the bins in increasing order, in place of equal widths."
     )
@@ -51,8 +51,13 @@ class HistogramParams(Params):
                 f"The dictionary declares no range (`minimum`, `maximum`) for `{self.variable}`, so its bins cannot be "
                 "told. Declare it there, or give `breaks`."
             )
-        # Through decimals, so that a limit of 0.3 is the 0.3 of the data.
-        return np.array([float(f"{edge:.12g}") for edge in np.linspace(low, high, self.bins + 1)])
+        width, bins = (high - low) / self.bins, self.bins
+        if variable.lattice_step is not None:  # as many possible values in every bin, or peaks are an artefact
+            width = math.ceil(round(width / variable.lattice_step, 9)) * variable.lattice_step
+            bins = math.ceil(round((high - low) / width, 9))
+        # Through decimals, so that a limit of 0.3 is the 0.3 of the data; the ends are as declared.
+        inner = [float(f"{low + k * width:.12g}") for k in range(1, bins)]
+        return np.array([low, *inner, max(high, float(f"{low + bins * width:.12g}"))])
 
     @cached_property
     def groups(self) -> Groups:

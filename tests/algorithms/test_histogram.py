@@ -64,7 +64,10 @@ def test_same_as_numpy_for_any_split(seed, cohorts, n, breaks, bins):
     equal = study.histogram(variable="x", bins=bins).result()
     edges = [b.low for b in equal["all"]] + [equal["all"][-1].high]
     assert list(equal.counts) == np.histogram(frame["x"].dropna(), edges)[0].tolist()
-    np.testing.assert_allclose(edges, np.linspace(0, 60, bins + 1))
+    width = np.ceil(np.round(600 / bins, 9)) / 10
+    assert len(edges) <= bins + 1
+    np.testing.assert_allclose(edges, np.arange(len(edges)) * width)
+    assert edges[-2] < 60 <= edges[-1] + 1e-9
     assert (equal.n, equal.n_excluded, equal.rounds) == (frame["x"].notna().sum(), frame["x"].isna().sum(), 1)
 
 
@@ -79,6 +82,22 @@ def test_a_limit_is_the_number_that_people_write():
         "[0.7, 0.8)": 1,
         "[2.9, 3]": 1,
     }
+
+
+def test_whole_numbers_have_bins_of_as_many_values():
+    frame = pd.DataFrame({"k": list(range(21, 81)) * 3})
+    result = network(split(frame, "mod3")).study().histogram(variable="k").result()
+    assert set(result.counts) == {9}
+    assert (len(result.counts), result["all"][0].label) == (20, "[21, 24)")
+
+
+def test_numbers_without_a_precision_have_bins_of_equal_width(ask):
+    frame = pd.DataFrame({"x": np.random.default_rng(1).random(500)})
+    result = ask("histogram", split(frame, "mod3"), variable="x", bins=7)
+    counts, edges = np.histogram(frame["x"], 7)
+    assert result.counts == tuple(counts)
+    assert result.outside == {"all": (0, 0)}
+    np.testing.assert_allclose([b.low for b in result["all"]], edges[:-1])
 
 
 def test_levels(ask):
