@@ -132,3 +132,20 @@ def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
     )
     frame.loc[rng.random(n) < 0.1, "age"] = np.nan
     return frame
+
+
+@cache
+def _table(name: str) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv", float_precision="round_trip")
+
+
+def flchain() -> pd.DataFrame:
+    """7874 people of Olmsted County with their free light chains; creatinine is missing for 1350 of them."""
+    return _table("flchain").copy()
+
+
+def ucb() -> pd.DataFrame:
+    """4526 applicants to graduate school at Berkeley in 1973: Admit, Gender, Dept."""
+    counts = _table("ucb")
+    rows = counts.loc[counts.index.repeat(counts["Freq"])]
+    return rows.drop(columns="Freq").reset_index(drop=True)
