@@ -59,7 +59,9 @@ class MetaAnalysisParams(Params):
         description="coefficient: of the cohort's own regression. Second against first group of a two-by-two table: "
         "log_rr, log_or, risk_difference. Second less first mean: mean_difference, or smd (Hedges' g).",
     )
-    family: FamilyName | None = Field(None, description="For a coefficient: gaussian, binomial or poisson.")
+    family: FamilyName | None = Field(
+        None, description="For a coefficient: gaussian (the default), binomial or poisson."
+    )
     term: str | None = Field(None, description="Which coefficient, as results name it: `age`, `sex[male]`, `age:dose`.")
     method: Estimator = Field("reml", description="Variance between cohorts: reml, or dl (DerSimonian-Laird).")
     knapp_hartung: bool = Field(True, description="Test and interval by Hartung and Knapp (t) instead of normal.")
@@ -75,7 +77,7 @@ class MetaAnalysisParams(Params):
     @cached_property
     def model(self) -> GlmParams:
         """The regression that a cohort fits alone."""
-        values = {"formula": self.formula, "family": self.family, "cohort_effect": "common"}
+        values = {"formula": self.formula, "family": self.family or "gaussian", "cohort_effect": "common"}
         return GlmParams.bind(values, self.dictionary)
 
     @cached_property
@@ -122,16 +124,14 @@ class MetaAnalysisParams(Params):
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what has no such effect."""
-        if (self.effect == "coefficient") != (self.family is not None):
-            raise InvalidQuestion("`family` goes with effect='coefficient', and that needs one.")
         if self.effect != "coefficient":
             self._check_contrast()
         _ = self.position
 
     def _check_contrast(self) -> None:
         refuse_specials(self.formula)
-        if self.term is not None:
-            raise InvalidQuestion("`term` goes with effect='coefficient'.")
+        if self.term is not None or self.family is not None:
+            raise InvalidQuestion("`term` and `family` go with effect='coefficient'.")
         if len(self.grouping.factors) != 1 or len(self.grouping.names) != 2 or not self.formula.intercept:
             raise InvalidQuestion(f"effect='{self.effect}' takes one factor of two levels after the `~`.")
         if self.is_table:
@@ -235,7 +235,7 @@ def meta_analysis(params: MetaAnalysisParams) -> Rounds[MetaAnalysisResult]:
         formula=str(params.formula),
         effect=params.effect,
         term=params.chosen,
-        family=params.family,
+        family=params.model.family if params.effect == "coefficient" else None,
         contributing=cohorts,
         left_out={reason: round(count) for reason, count in zip(REASONS, first.reasons, strict=True) if count},
         method=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,38 +93,47 @@ class MetaAnalysisResult(Result):
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
 
     def tables(self) -> list[report.Table]:
-        """Pooled effects, heterogeneity, and cohorts where they may be shown."""
-        found = [self._effects("Pooled effect", self.models)]
+        """Pooled effects, as ratios too where they have a name; heterogeneity; cohorts where they may be shown."""
+        found = self._effects("Pooled effect", self.models)
         if self.heterogeneity:
-            h = self.heterogeneity
-            level = f"{100 * self.confidence:g}% CI"
-            rows: tuple[tuple[report.Cell, ...], ...] = (
-                ("tau²", h.tau2, h.tau2_low, h.tau2_high),
-                ("I² (%)", h.i2, h.i2_low, h.i2_high),
-                (f"Q ({h.q_df} df, p = {h.q_p_value:.2g})", h.q, "", ""),
-            )
-            found.append(report.Table("Heterogeneity", ("", "estimate", f"{level} low", f"{level} high"), rows))
+            found.append(self._differences(self.heterogeneity))
         if self.predictions:
-            rows_ = tuple((name, *map(self._shown, (p.low, p.high))) for name, p in self.predictions.items())
+            intervals = tuple(_row(name, map(self._shown, (p.low, p.high))) for name, p in self.predictions.items())
             title = f"Prediction interval ({self.ratio})" if self.ratio else "Prediction interval"
-            found.append(report.Table(title, ("method", "low", "high"), rows_))
+            found.append(report.Table(title, ("method", "low", "high"), intervals))
         if self.cohort_effects:
             columns = ("cohort", "n", "estimate", "std. error", "low", "high", "weight", "left out")
             each = [(name, *(_cell(v) for v in e.model_dump().values())) for name, e in self.cohort_effects.items()]
             found.append(report.Table("Cohorts", columns, tuple(each)))
         if self.leave_one_out:
-            found.append(self._effects("Without one cohort", {k: v.effect for k, v in self.leave_one_out.items()}))
+            found += self._effects("Without one cohort", {k: v.effect for k, v in self.leave_one_out.items()})
+        if self.table:
+            cells = zip(("first group", "second group"), self.table, strict=True)
+            found.append(
+                report.Table("People", ("", "no event", "event"), tuple(_row(name, row) for name, row in cells))
+            )
         return found
 
-    def _effects(self, title: str, effects: dict[str, Estimate]) -> report.Table:
+    def _effects(self, title: str, effects: dict[str, Estimate]) -> list[report.Table]:
         level = f"{100 * self.confidence:g}% CI"
         columns = ("", "estimate", "std. error", "statistic", "p", f"{level} low", f"{level} high")
-        ratios = (self.ratio, f"{self.ratio} low", f"{self.ratio} high") if self.ratio else ()
-        rows: list[tuple[str | float, ...]] = [
-            (name, *e.model_dump().values(), *(map(_exp, (e.estimate, e.ci_low, e.ci_high)) if self.ratio else ()))
-            for name, e in effects.items()
-        ]
-        return report.Table(title, (*columns, *ratios), tuple(rows))
+        rows = tuple(_row(name, e.model_dump().values()) for name, e in effects.items())
+        found = [report.Table(title, columns, rows)]
+        if self.ratio:
+            shown = tuple(
+                (name, _exp(e.estimate), _exp(e.ci_low), _exp(e.ci_high), e.p_value) for name, e in effects.items()
+            )
+            found.append(report.Table(title, ("", self.ratio, f"{level} low", f"{level} high", "p"), shown))
+        return found
+
+    def _differences(self, found: Heterogeneity) -> report.Table:
+        level = f"{100 * self.confidence:g}% CI"
+        rows: tuple[tuple[report.Cell, ...], ...] = (
+            ("tau²", found.tau2, found.tau2_low, found.tau2_high),
+            ("I² (%)", found.i2, found.i2_low, found.i2_high),
+            (f"Q ({found.q_df} df, p = {found.q_p_value:.2g})", found.q, "", ""),
+        )
+        return report.Table("Heterogeneity", ("", "estimate", f"{level} low", f"{level} high"), rows)
 
     def _shown(self, value: float) -> float:
         return _exp(value) if self.ratio else value
@@ -149,6 +159,10 @@ class MetaAnalysisResult(Result):
         ]
         title, null = self.ratio or self.term, self._shown(0.0)
         return comparison_charts.pooled_forest(shown, title=title, null=null, ratio=self.ratio is not None)
+
+
+def _row(name: str, numbers: Iterable[float]) -> tuple[report.Cell, ...]:
+    return (name, *numbers)
 
 
 def _exp(value: float) -> float:
