@@ -167,7 +167,7 @@ def anova(params: AnovaParams) -> Rounds[AnovaResult]:
     if params.sums_of_squares == "III":
         _must_be_crossed(params, present)
     groups = tuple(params.comparison.groups[g] for g in present)
-    some = Moments(moments.n[present], moments.mean[present], moments.squares[present])
+    some = moments.of(present)
     one_way = len(params.grouping.factors) == 1
     equal = (yield from _levene(params, some, present)) if params.levene != "no" else None
     total = model.between + model.within

@@ -205,7 +205,7 @@ class _Found:
 
 
 def _two_groups(moments: Moments, params: TTestParams) -> _Found:
-    n, mean = moments.n, moments.mean
+    n, mean = moments.n, moments.relative
     pooled_df = float(n.sum() - 2)
     pooled = float(moments.squares.sum() / pooled_df)
     shares = (pooled if params.equal_variances else moments.variance) / n

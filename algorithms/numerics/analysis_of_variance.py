@@ -41,8 +41,8 @@ class CellModel:
         self._root = np.sqrt(moments.n[self.people])
         self._cells = np.array(list(itertools.product(*map(range, levels))), dtype=np.intp).reshape(len(moments.n), -1)
         self._cells = self._cells[self.people]
-        grand = float(moments.n @ moments.mean / self.n)
-        self._y = self._root * (moments.mean[self.people] - grand)
+        mean = moments.relative[self.people]
+        self._y = self._root * (mean - float(moments.n[self.people] @ mean / self.n))
         self.within = float(moments.squares.sum())
         self.between = float(self._y @ self._y)
 
@@ -118,14 +118,14 @@ def f_test(statistic: float, df: float, df_residual: float) -> FTest:
 
 def welch_anova(moments: Moments) -> FTest | None:
     """Equality of means without equal variances (Welch 1951); None where a group has no spread of its own."""
-    n, groups = moments.n, len(moments.n)
+    n, groups, means = moments.n, len(moments.n), moments.relative
     if np.any(n < 2) or np.any(moments.variance <= 0):
         return None
     weight = n / moments.variance
     total = float(weight.sum())
-    mean = float(weight @ moments.mean) / total
+    mean = float(weight @ means) / total
     lack = float(np.sum((1 - weight / total) ** 2 / (n - 1)))
-    between = float(weight @ (moments.mean - mean) ** 2) / (groups - 1)
+    between = float(weight @ (means - mean) ** 2) / (groups - 1)
     statistic = between / (1 + 2 * (groups - 2) * lack / (groups**2 - 1))
     return f_test(statistic, groups - 1, (groups**2 - 1) / (3 * lack))
 
@@ -161,8 +161,8 @@ def tukey(moments: Moments, error: Extra, level: float) -> list[Difference]:
     from scipy.stats import studentized_range  # noqa: PLC0415 - half a second to load, and only needed here
 
     pairs = list(itertools.combinations(range(len(moments.n)), 2))
-    variance = error.squares / error.df
-    differences = np.array([moments.mean[b] - moments.mean[a] for a, b in pairs])
+    variance, means = error.squares / error.df, moments.relative
+    differences = np.array([means[b] - means[a] for a, b in pairs])
     errors = np.array([math.sqrt(variance / 2 * (1 / moments.n[a] + 1 / moments.n[b])) for a, b in pairs])
     reach = float(studentized_range.ppf(level, len(moments.n), error.df)) * errors
     p_values = np.clip(studentized_range.sf(np.abs(differences) / errors, len(moments.n), error.df), 0.0, 1.0)

@@ -81,11 +81,29 @@ def _per_group(code: Codes, asked: Comparison, weights: Array | None = None) -> 
 
 @dataclass(frozen=True)
 class Moments:
-    """People, mean and sum of squares about the mean of every group, each of shape (groups,)."""
+    """People, mean and sum of squares about the mean of every group, each of shape (groups,).
+
+    A mean is `centre` plus `off`, what rounding took off the centre: far from zero their sum would lose it again.
+    """
 
     n: Array
-    mean: Array
+    centre: Array
+    off: Array
     squares: Array
+
+    @property
+    def mean(self) -> Array:
+        """The means themselves."""
+        return self.centre + self.off
+
+    @property
+    def relative(self) -> Array:
+        """The means less the centre of the first group that has anybody: their differences keep all digits."""
+        return self.centre - self.centre[int(np.argmax(self.n > 0))] + self.off
+
+    def of(self, groups: Codes) -> Moments:
+        """Some of the groups."""
+        return Moments(self.n[groups], self.centre[groups], self.off[groups], self.squares[groups])
 
     @property
     def variance(self) -> Array:
@@ -111,7 +129,7 @@ def pooled_moments(
     # The mean that was broadcast may lie beside the true one by a rounding; the deviations put that right.
     off = second.deviations / people
     within = np.maximum(second.squares - second.deviations * off, 0.0)
-    return first, Moments(first.n, mean + unit * off, unit * unit * within)
+    return first, Moments(first.n, mean, unit * off, unit * unit * within)
 
 
 class GroupSummary(BaseModel):
