@@ -181,7 +181,7 @@ def rank_test(params: RankTestParams) -> Rounds[RankTestResult]:
     Source: Lehmann (1975), Nonparametrics; Dunn (1964), Technometrics 6:241; DeLong et al. (1988), Biometrics 44:837.
     """
     total = yield from ask(histograms)
-    must_be_known(total.cells, [f"{params.outcome}` in `{name}" for name in params.grouping.names])
+    must_be_known(total.cells, [f"{params.outcome}` in group `{name}" for name in params.grouping.names])
     present = [g for g, row in enumerate(total.cells) if row.any()]
     if len(present) < 2:
         raise CannotEstimate("Fewer than two groups have anybody with a value for every variable of the formula.")

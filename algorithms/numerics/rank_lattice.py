@@ -137,9 +137,9 @@ def must_be_known(cells: Array, names: list[str]) -> None:
         withheld = int(np.count_nonzero(np.isnan(row)))
         if withheld:
             raise CannotEstimate(
-                f"{withheld} cells of `{name}` are withheld, because few people of a cohort have such a value, so its "
-                "ranks are not known. Ask for wider bins: `breaks` that leave enough people of every cohort in each, "
-                "or a larger `precision`."
+                f"Cohorts withhold how many people have some values of `{name}` ({withheld} cells), because it is few, "
+                "so their ranks are not known. Ask for wider bins: `breaks` that leave enough people of every cohort "
+                "in each, or a larger `precision`."
             )
 
 
