@@ -21,6 +21,7 @@ from algorithms.numerics.grouped_moments import (
     group_squares,
     group_table,
     group_totals,
+    hedges_correction,
     pooled_moments,
     summaries,
     whole,
@@ -243,7 +244,5 @@ def _estimate(found: _Found, params: TTestParams) -> Estimate:
 
 def _hedges(effect: float, found: _Found) -> tuple[float, float]:
     """Hedges' g and its large-sample standard error."""
-    half = found.sd_df / 2
-    correction = math.exp(math.lgamma(half) - math.lgamma(half - 0.5)) / math.sqrt(half) if half > 0.5 else math.nan
-    g = correction * effect
+    g = hedges_correction(found.sd_df) * effect
     return g, math.sqrt(float(np.sum(1 / found.n) + g * g / (2 * np.sum(found.n))))

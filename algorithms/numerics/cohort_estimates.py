@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from algorithms.glm import GlmParams, glm
+from algorithms.numerics.grouped_moments import hedges_correction, own_moments
 from algorithms.numerics.grouping import Comparison
 from cohortium.analysis import Question, conduct
 from cohortium.data import Data
@@ -121,30 +122,16 @@ def _with_variance(n: int, estimate: float, variance: float) -> CohortEstimate:
 
 def means(data: Data, asked: Comparison, effect: Effect) -> CohortEstimate:
     """Second less first group: the raw difference (Welch's variance), or standardised (Hedges' g)."""
-    y, code = _values(data, asked)
-    parts = [y[code == g] for g in (0, 1)]
-    n = len(y)
-    if not n:
-        return CohortEstimate(0, reason="nobody")
-    if min(map(len, parts)) == 0:
-        return CohortEstimate(n, reason="not_estimable")
-    if n < FEW or min(map(len, parts)) < 2:
+    found = own_moments(data, asked)
+    sizes, n = found.n, round(float(found.n.sum()))
+    if not sizes.all():
+        return CohortEstimate(n, reason="not_estimable" if n else "nobody")
+    if n < FEW or sizes.min() < 2:
         return CohortEstimate(n, reason="few")
-    mean = [float(np.mean(part)) for part in parts]
-    squares = [float(np.sum((part - m) ** 2)) for part, m in zip(parts, mean, strict=True)]
-    if sum(squares) <= 1e-26 * n * max(map(abs, mean)) ** 2:
+    if found.constant:
         return CohortEstimate(n, reason="not_estimable")
-    sizes = np.array([len(part) for part in parts])
-    difference = mean[1] - mean[0]
+    difference = float(found.relative[1] - found.relative[0])
     if effect == "mean_difference":
-        return _with_variance(n, difference, float(np.sum(np.array(squares) / (sizes - 1) / sizes)))
-    df = n - 2
-    correction = math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2)
-    g = correction * difference / math.sqrt(sum(squares) / df)
+        return _with_variance(n, difference, float(np.sum(found.variance / sizes)))
+    g = hedges_correction(n - 2) * difference / math.sqrt(float(found.squares.sum()) / (n - 2))
     return CohortEstimate(n, g, float(np.sum(1 / sizes)) + g * g / (2 * n))
-
-
-def _values(data: Data, asked: Comparison) -> tuple[Array, Array]:
-    blocks = [asked.measure(block) for block in data.blocks(asked.variables)]
-    empty = np.empty(0)
-    return np.concatenate([empty, *(y for y, _ in blocks)]), np.concatenate([empty, *(code for _, code in blocks)])

@@ -99,7 +99,7 @@ class Moments:
     @property
     def relative(self) -> Array:
         """The means less the centre of the first group that has anybody: their differences keep all digits."""
-        return self.centre - self.centre[int(np.argmax(self.n > 0))] + self.off
+        return np.asarray(self.centre - self.centre[int(np.argmax(self.n > 0))] + self.off)
 
     def of(self, groups: Codes) -> Moments:
         """Some of the groups."""
@@ -122,14 +122,32 @@ def pooled_moments(
 ) -> Steps[tuple[GroupTotals, Moments]]:
     """Both rounds. `squares` is asked with the broadcasts `centre` and `unit`."""
     first = yield from ask(totals)
-    people = np.maximum(first.n, 1.0)
-    mean = first.totals / people
-    unit = float(np.sum(first.spreads) / max(np.sum(first.n), 1.0)) or float(np.max(np.abs(mean))) or 1.0
-    second = yield from ask(squares, centre=mean, unit=unit)
+    centre, unit = _scale(first)
+    second = yield from ask(squares, centre=centre, unit=unit)
+    return first, _moments(second, centre, unit)
+
+
+def own_moments(data: Data, asked: Comparison) -> Moments:
+    """Both rounds of one cohort alone, at the node; nothing of it leaves by itself."""
+    centre, unit = _scale(group_totals(data, asked))
+    return _moments(group_squares(data, asked, centre, unit), centre, unit)
+
+
+def _scale(first: GroupTotals) -> tuple[Array, float]:
+    mean = first.totals / np.maximum(first.n, 1.0)
+    return mean, float(np.sum(first.spreads) / max(np.sum(first.n), 1.0)) or float(np.max(np.abs(mean))) or 1.0
+
+
+def _moments(second: GroupSquares, centre: Array, unit: float) -> Moments:
     # The mean that was broadcast may lie beside the true one by a rounding; the deviations put that right.
-    off = second.deviations / people
+    off = second.deviations / np.maximum(second.n, 1.0)
     within = np.maximum(second.squares - second.deviations * off, 0.0)
-    return first, Moments(first.n, mean, unit * off, unit * unit * within)
+    return Moments(second.n, centre, unit * off, unit * unit * within)
+
+
+def hedges_correction(df: float) -> float:
+    """What takes the small-sample bias off a standardised difference (Hedges 1981); NaN without a degree of freedom."""
+    return math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2) if df > 1 else math.nan
 
 
 class GroupSummary(BaseModel):

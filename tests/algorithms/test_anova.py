@@ -70,14 +70,21 @@ def test_one_way_same_as_pooled_for_any_split(seed, cohorts, n):
     row = found.terms["arm"]
     close([row.statistic, row.p_value], [wanted.statistic, wanted.pvalue])
     welch = anova_oneway(groups, use_var="unequal")
-    close([found.welch.statistic, found.welch.df_residual, found.welch.p_value], [welch.statistic, welch.df_denom, welch.pvalue])
+    close(
+        [found.welch.statistic, found.welch.df_residual, found.welch.p_value],
+        [welch.statistic, welch.df_denom, welch.pvalue],
+    )
     mean = stats.levene(*groups, center="mean")
     close([found.levene.statistic, found.levene.p_value], [mean.statistic, mean.pvalue])
     every = stats.tukey_hsd(*groups)
     interval = every.confidence_interval()
     for pair, (a, b) in zip(found.tukey, [(0, 1), (0, 2), (1, 2)], strict=True):
         close(pair.estimate, every.statistic[b, a])
-        close([pair.p_value, pair.ci_low, pair.ci_high], [every.pvalue[b, a], interval.low[b, a], interval.high[b, a]], 1e-6)
+        close(
+            [pair.p_value, pair.ci_low, pair.ci_high],
+            [every.pvalue[b, a], interval.low[b, a], interval.high[b, a]],
+            1e-6,
+        )
     close([found.groups["c"].mean, found.groups["c"].sd], [groups[2].mean(), groups[2].std(ddof=1)])
     median = study.anova(formula="y ~ arm", levene="median").result()
     whole = [g.to_numpy() for _, g in frame.dropna(subset=["y"]).groupby("arm")["y"]]
@@ -114,7 +121,10 @@ def test_effect_sizes_by_their_definitions(ask):
     values = frame.dropna()["x"]
     total = ((values - values.mean()) ** 2).sum()
     close(result.total_sum_squares, total)
-    close([row.eta_squared, row.partial_eta_squared], [row.sum_squares / total, row.sum_squares / (row.sum_squares + error)])
+    close(
+        [row.eta_squared, row.partial_eta_squared],
+        [row.sum_squares / total, row.sum_squares / (row.sum_squares + error)],
+    )
     close(row.omega_squared, (row.sum_squares - row.df * error / df) / (total + error / df))
 
 
@@ -215,5 +225,5 @@ class TestBadInput:
         with pytest.raises(CannotEstimate, match="two groups"):
             ask("anova", split(frame, "mod3"), formula="none ~ g")
         lone = pd.DataFrame({"g": list("abcd"), "h": list("efgh"), "x": [1.0, 2.0, 4.0, 9.0]})
-        with pytest.raises(CannotEstimate, match="no spread|as many groups"):
+        with pytest.raises(CannotEstimate, match="no spread"):
             ask("anova", split(lone, "mod2"), formula="x ~ g")

@@ -145,7 +145,9 @@ def test_bins_bound_what_they_change(ask, edges):
     close(binned.r, wanted)
     assert 0 < abs(binned.r - exact) <= binned.bin_error
     assert "bins" in result.warnings[0]
-    finest = ask("correlation", frames, variables=["k", "j"], method="spearman", breaks={"k": [v + 0.5 for v in range(12)]})
+    finest = ask(
+        "correlation", frames, variables=["k", "j"], method="spearman", breaks={"k": [v + 0.5 for v in range(12)]}
+    )
     close(finest["k", "j"].r, exact)
 
 
@@ -166,7 +168,7 @@ def test_recorded_steps_are_ranked_exactly(ask):
 class TestDisclosure:
     def test_withheld_cells_ask_for_wider_bins(self):
         study = network(split(whas500(), "mod4"), policy=Policy()).study()
-        with pytest.raises(CannotEstimate, match="withhold.*breaks"):
+        with pytest.raises(CannotEstimate, match=r"withhold.*breaks"):
             study.correlation(variables=["age", "sysbp"], method="spearman").result()
         wide = {"age": [60.0, 72.0, 80.0], "sysbp": [120.0, 140.0, 165.0]}
         result = study.correlation(variables=["age", "sysbp"], method="spearman", breaks=wide).result()
@@ -229,7 +231,11 @@ class TestBadInput:
             ({"variables": ["k", "flat"], "method": "spearman"}, InvalidQuestion, "precision"),
             ({"variables": ["k", "flatk"], "method": "spearman"}, CannotEstimate, "one value"),
             ({"variables": ["x", "y"], "precision": {"x": 1.0}}, InvalidQuestion, "not among"),
-            ({"variables": ["k", "x"], "method": "spearman", "breaks": {"x": [2.0, 1.0]}}, InvalidQuestion, "increasing"),
+            (
+                {"variables": ["k", "x"], "method": "spearman", "breaks": {"x": [2.0, 1.0]}},
+                InvalidQuestion,
+                "increasing",
+            ),
             ({"variables": ["k", "x"], "method": "spearman", "precision": {"x": -1.0}}, InvalidQuestion, "positive"),
             ({"variables": ["k", "x"], "method": "spearman", "precision": {"x": 1e-9}}, InvalidQuestion, "too many"),
             ({"variables": ["k", "flatk"], "method": "spearman", "within_cohorts": True}, InvalidQuestion, "pearson"),
@@ -250,8 +256,8 @@ class TestBadInput:
 
     def test_a_variable_that_differs_only_between_cohorts(self, ask):
         frame = pd.DataFrame({"x": np.arange(10.0), "site": 1.5})
+        frames = named([frame, frame.assign(site=2.5)])
         with pytest.raises(CannotEstimate, match="`site` has the same value for everybody of a cohort"):
-            frames = named([frame, frame.assign(site=2.5)])
             ask("correlation", frames, variables=["x", "site"], within_cohorts=True)
 
 

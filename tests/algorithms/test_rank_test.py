@@ -160,7 +160,7 @@ def test_bins_bound_what_they_change(ask):
 
 def test_withheld_cells_ask_for_wider_bins():
     study = network(split(whas500(), "mod4"), policy=Policy()).study()
-    with pytest.raises(CannotEstimate, match="withhold.*breaks"):
+    with pytest.raises(CannotEstimate, match=r"withhold.*breaks"):
         study.rank_test(formula="age ~ gender").result()
     result = study.rank_test(formula="age ~ gender", breaks={"age": [68.0, 80.0]}).result()
     exact = network(split(whas500(), "mod4")).study().rank_test(formula="age ~ gender").result()

@@ -90,10 +90,14 @@ def test_same_as_pooled_for_any_split(seed, cohorts, n):
     close([found.groups["no"].mean, found.groups["yes"].sd], [no.mean(), yes.std()])
     pairs = frame.dropna(subset=["y", "z"])
     found, wanted = study.t_test(paired=["y", "z"]).result(), stats.ttest_rel(pairs["y"], pairs["z"])
-    close([found.difference.statistic, found.difference.p_value, found.df], [wanted.statistic, wanted.pvalue, wanted.df])
+    close(
+        [found.difference.statistic, found.difference.p_value, found.df], [wanted.statistic, wanted.pvalue, wanted.df]
+    )
     assert found.n == len(pairs)
     found, wanted = study.t_test(formula="z ~ 1", mu=5.2).result(), stats.ttest_1samp(frame["z"], 5.2)
-    close([found.difference.statistic, found.difference.p_value, found.df], [wanted.statistic, wanted.pvalue, wanted.df])
+    close(
+        [found.difference.statistic, found.difference.p_value, found.df], [wanted.statistic, wanted.pvalue, wanted.df]
+    )
     close([found.difference.ci_low, found.difference.ci_high], wanted.confidence_interval())
 
 
