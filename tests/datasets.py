@@ -95,6 +95,35 @@ def epil() -> pd.DataFrame:
     return frame
 
 
+def anes96() -> pd.DataFrame:
+    """944 voters of the American National Election Study of 1996; `educ` is a category `1` to `7`."""
+    frame = _statsmodels("anes96").copy()
+    frame["educ"] = frame["educ"].astype(int).astype(str)
+    return frame
+
+
+def whas500() -> pd.DataFrame:
+    """500 people after a heart attack, Worcester Heart Attack Study: age, gender (1: woman), systolic pressure."""
+    return pd.read_csv(Path(__file__).parent / "data" / "whas500.csv")
+
+
+def bcg() -> dict[str, pd.DataFrame]:
+    """The people of 13 trials of the BCG vaccine against tuberculosis, a cohort for each trial: arm, tb."""
+    trials = pd.read_csv(Path(__file__).parent / "data" / "bcg.csv")
+    arms = np.array(["control", "vaccinated"])
+    return named(
+        [
+            pd.DataFrame(
+                {
+                    "arm": np.repeat(arms[[0, 0, 1, 1]], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                    "tb": np.repeat([True, False, True, False], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                }
+            )
+            for t in trials.itertuples()
+        ]
+    )
+
+
 @cache
 def _lifelines(name: str) -> pd.DataFrame:
     import lifelines.datasets
