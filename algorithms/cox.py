@@ -186,8 +186,10 @@ def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fi
         if total.not_finite:
             too_far.append(coefficients)
             return _newton_terms(_nothing(total.n, params.design.width), kept, total.not_finite)
-        grids.append(total)
         pooled = grid_likelihood(total, params.ties, np.ones((1, total.events.size)))
+        if not np.all(pooled.terms.denominator > 0):
+            return _newton_terms(_nothing(total.n, params.design.width), kept, 1.0)
+        grids.append(total)
         own = replace(
             _nothing(total.n, params.design.width),
             log_likelihood=pooled.log_likelihood,

@@ -95,6 +95,35 @@ def epil() -> pd.DataFrame:
     return frame
 
 
+def anes96() -> pd.DataFrame:
+    """944 voters of the American National Election Study of 1996; `educ` is a category `1` to `7`."""
+    frame = _statsmodels("anes96").copy()
+    frame["educ"] = frame["educ"].astype(int).astype(str)
+    return frame
+
+
+def whas500() -> pd.DataFrame:
+    """500 people after a heart attack, Worcester Heart Attack Study: age, gender (1: woman), systolic pressure."""
+    return pd.read_csv(Path(__file__).parent / "data" / "whas500.csv")
+
+
+def bcg() -> dict[str, pd.DataFrame]:
+    """The people of 13 trials of the BCG vaccine against tuberculosis, a cohort for each trial: arm, tb."""
+    trials = pd.read_csv(Path(__file__).parent / "data" / "bcg.csv")
+    arms = np.array(["control", "vaccinated"])
+    return named(
+        [
+            pd.DataFrame(
+                {
+                    "arm": np.repeat(arms[[0, 0, 1, 1]], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                    "tb": np.repeat([True, False, True, False], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                }
+            )
+            for t in trials.itertuples()
+        ]
+    )
+
+
 @cache
 def _lifelines(name: str) -> pd.DataFrame:
     import lifelines.datasets
@@ -154,3 +183,20 @@ def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
     )
     frame.loc[rng.random(n) < 0.1, "age"] = np.nan
     return frame
+
+
+@cache
+def _table(name: str) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv", float_precision="round_trip")
+
+
+def flchain() -> pd.DataFrame:
+    """7874 people of Olmsted County with their free light chains; creatinine is missing for 1350 of them."""
+    return _table("flchain").copy()
+
+
+def ucb() -> pd.DataFrame:
+    """4526 applicants to graduate school at Berkeley in 1973: Admit, Gender, Dept."""
+    counts = _table("ucb")
+    rows = counts.loc[counts.index.repeat(counts["Freq"])]
+    return rows.drop(columns="Freq").reset_index(drop=True)

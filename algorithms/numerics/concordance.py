@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.numerics.risk_sets import Codes, RiskSets
+from algorithms.numerics.risk_sets import Codes, Places, RiskSets
 from cohortium.quantities import Array
 
 # Risk scores closer than this are the same person's covariates added up in another order.
@@ -39,7 +39,7 @@ def concordance(sets: RiskSets, predictor: Array) -> Pairs:
     weight = None if sets.weight is None else sets.weight[used]
     rank = _ranks(predictor[used])
     first, last = sets.first[used], sets.last[used]
-    stratum_end = np.repeat(sets.bounds[1:], np.diff(sets.bounds))
+    stratum_end = np.repeat(sets.bounds[1:], np.diff(sets.bounds)).astype(np.int32)
     # Those with the event stand before those who leave later, at the same time or not, without it.
     longer = _Runs(2 * last + ~event, rank, weight, 2 * sets.nowhere)
     own = last[event]
@@ -59,17 +59,17 @@ def concordance(sets: RiskSets, predictor: Array) -> Pairs:
     return Pairs(np.array([concordant, discordant, tied, *ties]), _squares(sets, used, weighted))
 
 
-def _ranks(predictor: Array) -> Codes:
+def _ranks(predictor: Array) -> Places:
     order = np.argsort(predictor, kind="stable")
     steps = np.diff(predictor[order]) > SAME_SCORE
-    rank = np.zeros(len(order), dtype=np.intp)
+    rank = np.zeros(len(order), dtype=np.int32)
     rank[order[1:]] = np.cumsum(steps)
     return rank
 
 
-def _ties(at: Codes, rank: Codes, weight: Array | None) -> tuple[float, float]:
+def _ties(at: Places, rank: Places, weight: Array | None) -> tuple[float, float]:
     """Pairs of events at the same time, with different scores and with the same."""
-    both = np.unique(at * (int(rank.max(initial=0)) + 1) + rank, return_inverse=True)[1]
+    both = np.unique(at.astype(np.intp) * (int(rank.max(initial=0)) + 1) + rank, return_inverse=True)[1]
     squares = len(at) if weight is None else np.sum(weight**2)
     pairs = [0.5 * (np.sum(np.bincount(k, weights=weight).astype(np.float64) ** 2) - squares) for k in (at, both)]
     return float(pairs[0] - pairs[1]), float(pairs[1])
@@ -86,27 +86,26 @@ def _squares(sets: RiskSets, used: Codes, pairs: Array) -> Array:
 class _Runs:
     """People in the order of `place` (integers below `places`), so that a range of places is one run of them."""
 
-    def __init__(self, place: Codes, rank: Codes, weight: Array | None, places: int) -> None:
+    def __init__(self, place: Places, rank: Places, weight: Array | None, places: int) -> None:
         order = np.argsort(place, kind="stable")
         self.rank, self.weight = rank[order], None if weight is None else weight[order]
-        self.start = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=places))])
+        self.start = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=places))]).astype(np.int32)
 
-    def count(self, low: Codes, high: Codes, rank: Codes) -> Array:
+    def count(self, low: Places, high: Places, rank: Places) -> Array:
         """Weight of those at low <= place < high with a lower, the same and a higher rank, shape (3, queries)."""
         return _count(self.rank, self.weight, self.start[low], self.start[high], rank)
 
 
-def _count(ranks: Codes, weight: Array | None, low: Codes, high: Codes, wanted: Codes) -> Array:
+def _count(rank: Places, weight: Array | None, low: Places, high: Places, wanted: Places) -> Array:
     """The same for the run low <= position < high of elements with these ranks, from the highest bit down."""
     total = _weight_of_runs(weight, low, high)
     lower = np.zeros(len(low))
-    # Small integers: what is looked up at random stays in the cache.
-    rank, sought = ranks.astype(np.int32), wanted.astype(np.int32)
-    for bit in reversed(range(int(max(rank.max(initial=0), sought.max(initial=0))).bit_length())):
-        one, up = (rank >> bit & 1).astype(np.bool_), (sought >> bit & 1).astype(np.bool_)
-        ones = np.concatenate([[0], np.cumsum(one, dtype=np.int32)]).astype(np.int32)
+    for bit in reversed(range(int(max(rank.max(initial=0), wanted.max(initial=0))).bit_length())):
+        one, up = (rank >> bit & 1).astype(np.bool_), (wanted >> bit & 1).astype(np.bool_)
+        ones = np.zeros(len(one) + 1, dtype=np.int32)
+        np.cumsum(one, out=ones[1:])
         low_ones, high_ones = ones[low], ones[high]
-        zeros = len(one) - ones[-1]
+        zeros = np.int32(len(one) - ones[-1])
         if weight is None:
             lower += up * ((high - low) - (high_ones - low_ones))
         else:
@@ -119,7 +118,7 @@ def _count(ranks: Codes, weight: Array | None, low: Codes, high: Codes, wanted: 
     return np.array([lower, same, total - lower - same])
 
 
-def _weight_of_runs(weight: Array | None, low: Codes, high: Codes) -> Array:
+def _weight_of_runs(weight: Array | None, low: Places, high: Places) -> Array:
     if weight is None:
         return (high - low).astype(np.float64)
     cumulated = np.concatenate([[0.0], np.cumsum(weight)])

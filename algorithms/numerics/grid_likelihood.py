@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.numerics.cox_params import CoxParams, Ties
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, terms
-from algorithms.numerics.risk_sets import Codes
+from algorithms.numerics.risk_sets import Places
 from algorithms.numerics.time_grid import follow_up, group_codes
 from cohortium.data import Data
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
@@ -55,7 +55,7 @@ def grid_sums(data: Data, params: CoxParams, scaling: Scaling, coefficients: Arr
     places = {
         "event": np.where(sets.event, sets.last, sets.nowhere),
         "censored": np.where(sets.event, sets.nowhere, sets.last),
-        "entered": np.zeros(0, np.intp) if sets.before is None else sets.before,
+        "entered": np.zeros(0, np.int32) if sets.before is None else sets.before,
     }
     people = {name: _bins(at, None, sets.nowhere).reshape(shape) for name, at in places.items()}
     moments = {name: _Moments(width, sets.nowhere) for name in places}
@@ -89,7 +89,7 @@ class _Moments:
         self.places = places
         self.risk, self.x, self.xx = np.zeros(places), np.zeros((width, places)), np.zeros((width, width, places))
 
-    def add(self, at: Codes, risk: Array, x: Array) -> None:
+    def add(self, at: Places, risk: Array, x: Array) -> None:
         self.risk += _bins(at, risk, self.places)
         for j in range(len(self.x)):
             weighted = risk * x[:, j]
@@ -109,7 +109,7 @@ class _Moments:
         }
 
 
-def _bins(at: Codes, values: Array | None, places: int) -> Array:
+def _bins(at: Places, values: Array | None, places: int) -> Array:
     return np.bincount(at, weights=values, minlength=places + 1)[:places].astype(np.float64)
 
 
@@ -132,7 +132,8 @@ def grid_likelihood(total: GridSums, ties: Ties, time_weights: Array) -> Likelih
             - np.tensordot(factors.per_event_time(hazard * factors.left_out, cells), tied_xx, 1)
             - (mean * counted) @ mean.T
         )
-    log_likelihood = total.predictor - factors.weight @ np.log(factors.denominator)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_likelihood = total.predictor - factors.weight @ np.log(factors.denominator)
     return Likelihood(float(log_likelihood), score, information, factors, x, tied_x)
 
 

@@ -155,7 +155,7 @@ class Likelihood:
 def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likelihood | None:
     """The likelihood of one cohort; `time_weights` (weightings, event times) multiply what each event time adds.
 
-    None where the coefficients are so far off that somebody would stand alone.
+    None where the coefficients are so far off that somebody would stand alone, or a risk set be nothing but rounding.
     """
     predictor = rows.predictor(coefficients)
     if not np.all(np.abs(predictor) <= MAX_PREDICTOR):
@@ -169,6 +169,8 @@ def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likeliho
     at_risk, tied = _at_risk(sets, risk)
     weight = sets.deaths if sets.weight is None else sets.of_events(slice(None), sets.weight)
     factors = terms(sets.deaths, weight, at_risk, tied, rows.params.ties)
+    if not np.all(factors.denominator > 0):  # the few left at risk are lost in the rounding of those who left
+        return None
     log_likelihood = np.sum(case * predictor[sets.event]) - factors.weight @ np.log(factors.denominator)
     score, information, x, tied_x = _moments(rows, risk, factors, time_weights)
     for part in factors.parts():
