@@ -1,7 +1,7 @@
 """Public tables of real people, and the splits over cohorts that the reference values were computed with.
 
-`epil.csv` beside this file holds the seizure counts of Thall & Vail (1990), Biometrics 46:657, as R's MASS ships them;
-the other tables come with scikit-learn, statsmodels and lifelines.
+Tables that no Python package ships are in `data`, with their sources; the others come with scikit-learn, statsmodels
+and lifelines.
 """
 
 from __future__ import annotations
@@ -141,6 +141,28 @@ def lung() -> pd.DataFrame:
 def gbsg2() -> pd.DataFrame:
     """686 women of the German Breast Cancer Study Group trial; `cens` is 1 for a recurrence."""
     return _lifelines("gbsg2").copy()
+
+
+def rossi() -> pd.DataFrame:
+    """432 convicts followed for a year after their release; `arrest` is the event, in weeks, with many ties."""
+    return _lifelines("rossi").copy()
+
+
+def _read(name: str) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv", float_precision="round_trip")
+
+
+def heart() -> pd.DataFrame:
+    """172 intervals of 103 people of the Stanford heart transplant programme; one or two rows per `id`."""
+    return _read("heart")
+
+
+def mgus2() -> pd.DataFrame:
+    """1384 people with monoclonal gammopathy; `months` to `end`: censored, pcm (malignancy) or death."""
+    frame = _read("mgus2")
+    frame["months"] = np.where(frame["pstat"] == 0, frame["futime"], frame["ptime"])
+    frame["end"] = np.where(frame["pstat"] == 1, "pcm", np.where(frame["death"] == 1, "death", "censored"))
+    return frame
 
 
 def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
