@@ -1,7 +1,8 @@
 """Public tables of real people, and the splits over cohorts that the reference values were computed with.
 
 `epil.csv` beside this file holds the seizure counts of Thall & Vail (1990), Biometrics 46:657, as R's MASS ships them;
-the other tables come with scikit-learn, statsmodels and lifelines.
+`sleepstudy.csv` the reaction times of Belenky et al. (2003), J Sleep Res 12:1, as R's lme4 ships them; the other tables
+come with scikit-learn, statsmodels and lifelines.
 """
 
 from __future__ import annotations
@@ -93,6 +94,12 @@ def epil() -> pd.DataFrame:
     frame["trtp"] = (frame["trt"] == "progabide").astype(int)
     frame["weeks"] = 2.0
     return frame
+
+
+def sleepstudy() -> pd.DataFrame:
+    """180 reaction times of 18 people over ten days of little sleep."""
+    path = Path(__file__).parent / "data" / "sleepstudy.csv"
+    return pd.read_csv(path, dtype={"Subject": str}, float_precision="round_trip")
 
 
 @cache
