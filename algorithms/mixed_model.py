@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from algorithms.numerics.cluster_factors import Factors, factorise
-from algorithms.numerics.clusters import Clusters, Memory
+from algorithms.numerics.clusters import Clusters
 from algorithms.numerics.design import Design, compile_design, refuse_specials
 from algorithms.numerics.mixed_fit import MixedFit, Search
 from algorithms.numerics.mixed_likelihood import Cohorts, LikelihoodTerms, Profile, Setting, likelihood_terms, profiles
@@ -28,8 +28,6 @@ from cohortium.formula import Formula
 from cohortium.quantities import Array
 
 FEWEST_COHORTS = 5
-
-_factors: Memory[Factors] = Memory()
 
 
 class MixedModelParams(Params):
@@ -97,9 +95,9 @@ def mixed_terms(
     """The likelihood of one cohort's clusters, and its derivatives, at each row of `theta`."""
     scaling = Scaling(centre, per_unit, float(outcome[0]), float(outcome[1]))
     values = (centre, per_unit, outcome, random_centre, random_per_unit)
-    key = (str(params.formula), params.cohort_effect, *(v.tobytes() for v in values))
-    factors = _factors.recall(
-        data, key, lambda: _factorise(data, params, scaling, random_centre[:, None], random_per_unit[:, None])
+    key = ("mixed_model", str(params.formula), params.cohort_effect, *(v.tobytes() for v in values))
+    factors = data.recall(
+        key, lambda: _factorise(data, params, scaling, random_centre[:, None], random_per_unit[:, None])
     )
     return likelihood_terms(factors, params.random.width, theta, params.cohort_effect, reml=params.method == "REML")
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +14,6 @@ from cohortium.formula import Formula, Name
 from cohortium.quantities import Array
 
 GROUPING = frozenset({"identifier", "category", "integer"})
-
-T = TypeVar("T")
 
 
 def check_group(name: Name, formula: Formula, dictionary: Dictionary) -> None:
@@ -87,29 +81,3 @@ class Clusters:
 
 def _values(data: Data, name: str) -> NDArray[np.generic]:
     return data[name] if data.dictionary[name].is_numeric else data.codes(name)
-
-
-class Memory(Generic[T]):
-    """What a cohort worked out about its data and will need again in the next round: the last few answers.
-
-    A lost answer is worked out again: it costs time and changes nothing. Safe to use from several threads.
-    """
-
-    def __init__(self, size: int = 2) -> None:
-        self._size = size
-        self._kept: WeakKeyDictionary[Data, OrderedDict[Hashable, T]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-
-    def recall(self, data: Data, key: Hashable, work_out: Callable[[], T]) -> T:
-        """What `work_out` returned for this key and these data, now or earlier."""
-        with self._lock:
-            kept = self._kept.setdefault(data, OrderedDict())
-            if key in kept:
-                kept.move_to_end(key)
-                return kept[key]
-        found = work_out()
-        with self._lock:
-            kept[key] = found
-            while len(kept) > self._size:
-                kept.popitem(last=False)
-        return found
