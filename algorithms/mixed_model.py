@@ -20,7 +20,7 @@ from algorithms.numerics.outcome import check_outcome
 from algorithms.numerics.preparation import Plan, plan
 from algorithms.numerics.random_effects import MixedPreparation, RandomPart
 from algorithms.numerics.scoring import Scaling
-from algorithms.numerics.standardised import broadcast_scaling
+from algorithms.numerics.standardised import broadcast_scaling, scaling_of
 from cohortium.analysis import Confidence, Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
@@ -93,7 +93,7 @@ def mixed_terms(
     theta: Array,
 ) -> LikelihoodTerms:
     """The likelihood of one cohort's clusters, and its derivatives, at each row of `theta`."""
-    scaling = Scaling(centre, per_unit, float(outcome[0]), float(outcome[1]))
+    scaling = scaling_of(centre, per_unit, outcome)
     values = (centre, per_unit, outcome, random_centre, random_per_unit)
     key = ("mixed_model", str(params.formula), params.cohort_effect, *(v.tobytes() for v in values))
     factors = data.recall(

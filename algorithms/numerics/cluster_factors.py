@@ -42,8 +42,8 @@ def factorise(blocks: Iterable[ClusterBlock], columns: Callable[[Data], tuple[Ar
         rows, clusters = rows + len(block.rows), clusters + len(block.starts)
         if len(z):
             q, r = _orthonormal(block, z)
-            projected = np.stack([block.sums(direction * c) for direction in q])
-            c = c - sum(direction * f[:, block.of] for direction, f in zip(q, projected, strict=True))
+            projected, of = np.stack([block.sums(direction * c) for direction in q]), block.of
+            c = c - sum(direction * f[:, of] for direction, f in zip(q, projected, strict=True))
             kept.append((r, projected))
         remainder += c @ c.T
     return Factors(rows, clusters, remainder, tuple(kept))
@@ -51,18 +51,18 @@ def factorise(blocks: Iterable[ClusterBlock], columns: Callable[[Data], tuple[Ar
 
 def _orthonormal(block: ClusterBlock, z: Array) -> tuple[Array, Array]:
     """Q (q, rows) and R (q, q, clusters) by Gram and Schmidt, twice for safety; dependent directions become zero."""
-    q, r = np.zeros_like(z), np.zeros((len(z), len(z), len(block.starts)))
+    q, r, of = np.zeros_like(z), np.zeros((len(z), len(z), len(block.starts))), block.of
     for j, column in enumerate(z):
         left, size = column, np.sqrt(block.sums(column * column))
         for i in [*range(j), *range(j)]:
             along = block.sums(q[i] * left)
             r[i, j] += along
-            left = left - along[block.of] * q[i]
+            left = left - along[of] * q[i]
         own = np.sqrt(block.sums(left * left))
         own = np.where(own > NEGLIGIBLE * size, own, 0.0)
         r[j, j] = own
         with np.errstate(divide="ignore"):
-            q[j] = np.where(own > 0, 1.0 / own, 0.0)[block.of] * left
+            q[j] = np.where(own > 0, 1.0 / own, 0.0)[of] * left
     return q, r
 
 

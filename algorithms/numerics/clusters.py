@@ -25,11 +25,26 @@ def check_group(name: Name, formula: Formula, dictionary: Dictionary) -> None:
 
 @dataclass(frozen=True)
 class ClusterBlock:
-    """Complete rows sorted by cluster: `starts` has the first row of each cluster, `of` the cluster of each row."""
+    """Complete rows sorted by cluster: `starts` has the first row of each cluster."""
 
     rows: Data
     starts: NDArray[np.intp]
-    of: NDArray[np.intp]
+
+    @property
+    def of(self) -> NDArray[np.intp]:
+        """The cluster of each row, shape (rows,)."""
+        return np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=len(self.rows)))
+
+    def has_ties(self, name: str) -> bool:
+        """Whether neighbouring rows of a cluster have the same value of `name`."""
+        values = self.rows[name]
+        same = values[1:] == values[:-1]
+        same[self.starts[1:] - 1] = False
+        return bool(np.any(same))
+
+    def without_columns(self) -> ClusterBlock:
+        """The same division into clusters, holding on to no data."""
+        return ClusterBlock(Data(self.rows.dictionary, {}, len(self.rows)), self.starts)
 
     @property
     def sizes(self) -> Array:
@@ -61,6 +76,11 @@ class Clusters:
             self._starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
         self.count = len(self._starts)
 
+    @classmethod
+    def of(cls, data: Data, names: tuple[str, ...], group: str, order: str | None = None) -> Clusters:
+        """The clusters, from an earlier round if they are still kept."""
+        return data.recall(("clusters", names, group, order), lambda: cls(data, names, group, order))
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -73,9 +93,7 @@ class Clusters:
             last = max(int(np.searchsorted(ends, begin + size, side="right")), first + 1)
             chosen = self._rows[begin : ends[last - 1]]
             columns = {name: self._data.columns[name][chosen] for name in self._names}
-            starts = self._starts[first:last] - begin
-            of = np.repeat(np.arange(last - first), np.diff(starts, append=len(chosen)))
-            yield ClusterBlock(Data(self._data.dictionary, columns, len(chosen)), starts, of)
+            yield ClusterBlock(Data(self._data.dictionary, columns, len(chosen)), self._starts[first:last] - begin)
             first = last
 
 

@@ -22,6 +22,18 @@ def back_transform(planned: Plan, *, intercept: bool) -> Array:
     return transform
 
 
+def spread_out(values: Array, planned: Plan, width: int) -> Array:
+    """A vector or square matrix over the columns that take part, with zeros for the other ones of the design."""
+    everywhere = np.zeros((width,) * values.ndim)
+    everywhere[np.ix_(*[planned.kept] * values.ndim)] = values
+    return everywhere
+
+
+def scaling_of(centre: Array, per_unit: Array, outcome: Array) -> Scaling:
+    """The scaling that `broadcast_scaling` sent."""
+    return Scaling(centre, per_unit, float(outcome[0]), float(outcome[1]))
+
+
 def broadcast_scaling(scaling: Scaling) -> dict[str, Array]:
     """A scaling as a question carries it."""
     outcome = np.array([scaling.outcome_centre, scaling.outcome_unit])

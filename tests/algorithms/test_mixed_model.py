@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from datasets import grunfeld, named, sleepstudy, split
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.tools.numdiff import approx_hess
@@ -330,7 +330,10 @@ class TestAgainstTheLikelihoodInFull:
         )
         complete = frame.dropna()
         model = smf.mixedlm("y ~ x + w + arm", complete, groups="id", re_formula=z)
-        fit = model.fit(reml=reml, method=["lbfgs"])
+        try:
+            fit = model.fit(reml=reml, method=["lbfgs"])
+        except np.linalg.LinAlgError:  # statsmodels does not survive every variance of zero
+            reject()
         order = ["Intercept", "x", "w", "arm[T.b]", "arm[T.c]"]
         # statsmodels stops earlier: its likelihood can only be the lower one.
         assert result.log_likelihood >= fit.llf - 1e-7
