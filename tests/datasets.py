@@ -78,6 +78,14 @@ def randhie() -> pd.DataFrame:
     return _statsmodels("randhie").copy()
 
 
+def anes96() -> pd.DataFrame:
+    """944 voters; `pid` is their party, in seven steps from 0 (strong Democrat) to 6 (strong Republican)."""
+    frame = _statsmodels("anes96").copy()
+    frame["logpopul"] = np.log(frame["popul"] + 0.1)
+    frame["pid"] = frame["PID"].astype(int).astype(str)
+    return frame
+
+
 def longley() -> pd.DataFrame:
     """16 years of economic figures, a classic of ill conditioning."""
     return _statsmodels("longley").copy()

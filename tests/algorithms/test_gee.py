@@ -78,7 +78,7 @@ def pooled(frame, family, correlation, *, stratified=False, cov_type="robust", a
         structure.dep_params, rest = alpha, {"first_dep_update": 10**6}
     y = frame[OUTCOMES[family]].astype(float)
     model = sm.GEE(y, x, groups=frame["id"], family=FAMILIES[family](), cov_struct=structure)
-    return model.fit(ctol=1e-13, maxiter=500, cov_type=cov_type, **rest)
+    return model.fit(ctol=1e-12, maxiter=60, cov_type=cov_type, **rest)
 
 
 def ask_about(ask, frame, count, family, **params):
@@ -228,7 +228,7 @@ class TestAgainstStatsmodels:
             cov_struct=sm.cov_struct.Exchangeable(),
             offset=np.log(frame["years"]),
         )
-        expected = model.fit(ctol=1e-13, maxiter=500)
+        expected = model.fit(ctol=1e-12, maxiter=60)
         close(estimates(result), expected.params)
         close(errors(result), expected.bse)
 
