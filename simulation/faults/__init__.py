@@ -6,9 +6,8 @@ faults.trial(seed=123).sentence
 
 from __future__ import annotations
 
-from simulation.faults.campaign import Campaign, campaign
 from simulation.faults.judging import Verdict
 from simulation.faults.schedule import Fault, Schedule, draw
 from simulation.faults.trial import trial
 
-__all__ = ["Campaign", "Fault", "Schedule", "Verdict", "campaign", "draw", "trial"]
+__all__ = ["Fault", "Schedule", "Verdict", "draw", "trial"]

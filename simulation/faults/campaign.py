@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
 
+from simulation.faults import real
 from simulation.faults.judging import Verdict
 from simulation.faults.trial import trial
 
@@ -59,10 +62,10 @@ class Campaign:
         )
 
 
-def campaign(seeds: Iterable[int], *, processes: int | None = None, tell: Callable[[str], None] = print) -> Campaign:
-    """Run the schedule of every seed; `tell` hears of failures at once, and now and then how far it is."""
+def carry_out(verdicts: Iterable[Verdict], tell: Callable[[str], None] = print) -> Campaign:
+    """Count verdicts as they come; `tell` hears of failures at once, and now and then how far it is."""
     found, started = Campaign(), time.monotonic()
-    for verdict in _verdicts(list(seeds), processes or os.cpu_count() or 1):
+    for verdict in verdicts:
         found.add(verdict)
         if not verdict.passed:
             tell(verdict.sentence)
@@ -72,13 +75,25 @@ def campaign(seeds: Iterable[int], *, processes: int | None = None, tell: Callab
     return found
 
 
-def _verdicts(seeds: list[int], processes: int) -> Iterator[Verdict]:
+def verdicts(seeds: Iterable[int], processes: int | None = None) -> Iterator[Verdict]:
+    """The schedule of every seed in virtual time, on so many processors (all of them by default)."""
+    processes = processes or os.cpu_count() or 1
     if processes == 1:
         yield from map(trial, seeds)
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=keep_quiet) as pool:
         yield from pool.map(trial, seeds, chunksize=4)
+
+
+def real_verdicts(seeds: Iterable[int]) -> Iterator[Verdict]:
+    """The schedule of every seed on one real network."""
+    with (
+        tempfile.TemporaryDirectory(prefix="cohortium-faults-") as folder,
+        real.network_of_standard_subject(Path(folder)) as local,
+    ):
+        for seed in seeds:
+            yield real.real_trial(seed, local)
 
 
 def keep_quiet() -> None:

@@ -36,6 +36,7 @@ class Verdict:
     """What became of the jobs under one schedule."""
 
     schedule: Schedule
+    real: bool = False  # on real processes
     endings: list[Ending] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     seconds: float = 0.0  # that passed for the network
@@ -75,5 +76,5 @@ class Verdict:
         told += [f"  {self.seconds:.0f} s, {self.asked} questions posted, {self.restarts} restarts of the coordinator"]
         told += [f"  {complaint}" for complaint in self.complaints]
         if not self.passed:
-            told += [f"  again: cohortium simulate fault --seed {self.schedule.seed}"]
+            told += [f"  again: cohortium simulate fault --seed {self.schedule.seed}{' --real' if self.real else ''}"]
         return "\n".join(told)

@@ -144,7 +144,7 @@ def _with(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
 def real_trial(seed: int, local: LocalNetwork) -> Verdict:
     """The schedule of a seed on a running network, which is whole again afterwards."""
     subject, schedule = standard(), draw(seed, COHORTS, kinds=REAL, within=WITHIN, longest=LONGEST)
-    verdict, started = Verdict(schedule), time.monotonic()
+    verdict, started = Verdict(schedule, real=True), time.monotonic()
     study = local.connect().study("faults")
     numbers = chosen(random.Random(seed + 1), subject)  # noqa: S311 - replayable is what it must be
     asked = [subject.questions[number] for number in numbers]
