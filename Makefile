@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format bench lock clean help
+.PHONY: demo test check format bench growth campaign lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,12 @@ format: $(STAMP) ## bring the code into the project's format
 
 bench: $(STAMP) ## measure against the pooled fits; rewrites the table in docs/performance.md
 	$(BIN)/python -m benchmarks
+
+growth: $(STAMP) ## measure how cost grows with people, covariates and nodes (half an hour); rewrites its part of docs/performance.md
+	$(BIN)/python -m benchmarks.growth
+
+campaign: $(STAMP) ## 1,000 schedules of faults in virtual time and 50 on real processes (docs/faults.md)
+	$(BIN)/cohortium simulate campaign --schedules 1000 --real 50
 
 lock: ## resolve dependencies anew (needs uv); the lock names no registry
 	uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 --generate-hashes \

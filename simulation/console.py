@@ -47,7 +47,7 @@ def fault(
 ) -> None:
     """Run jobs under one schedule of faults, to look at a seed again. Exit code 1: a job did not end as it must."""
     from simulation.faults.campaign import keep_quiet, real_verdicts
-    from simulation.faults.trial import trial
+    from simulation.faults.virtual import trial
 
     keep_quiet()
     verdict = next(real_verdicts([seed])) if real else trial(seed)
@@ -60,12 +60,13 @@ def campaign(
     schedules: Annotated[int, typer.Option(min=0, help="How many schedules in virtual time.")] = 1000,
     real: Annotated[int, typer.Option(min=0, help="How many on real processes.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processors to use; all by default.")] = None,
 ) -> None:
     """Run many schedules of faults. Exit code 1: some job did not end as it must; its seed is told."""
     from simulation.faults.campaign import carry_out, keep_quiet, real_verdicts, verdicts
 
     keep_quiet()
-    found = [carry_out(verdicts(range(first, first + schedules)), _tell)] if schedules else []
+    found = [carry_out(verdicts(range(first, first + schedules), processes), _tell)] if schedules else []
     if real:
         found.append(carry_out(real_verdicts(range(first, first + real)), _tell))
     for each in found:

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from simulation.faults.judging import Verdict
 from simulation.faults.schedule import Fault, Schedule, draw
-from simulation.faults.trial import trial
+from simulation.faults.virtual import trial
 
 __all__ = ["Fault", "Schedule", "Verdict", "draw", "trial"]

@@ -18,7 +18,7 @@ import structlog
 
 from simulation.faults import real
 from simulation.faults.judging import Verdict
-from simulation.faults.trial import trial
+from simulation.faults.virtual import trial
 
 
 @dataclass

@@ -72,7 +72,11 @@ class Verdict:
         ends = ", ".join(
             f"question {e.question}: {e.view.problem.message if e.view.problem else e.view.state}" for e in self.endings
         )
-        told = [f"seed {self.schedule.seed}: {'passed' if self.passed else 'FAILED'}", f"  {self.schedule}", f"  {ends}"]
+        told = [
+            f"seed {self.schedule.seed}: {'passed' if self.passed else 'FAILED'}",
+            f"  {self.schedule}",
+            f"  {ends}",
+        ]
         told += [f"  {self.seconds:.0f} s, {self.asked} questions posted, {self.restarts} restarts of the coordinator"]
         told += [f"  {complaint}" for complaint in self.complaints]
         if not self.passed:

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import cast
 
 from coordinator.link import Channel, Link
@@ -48,7 +49,7 @@ class Line:
         for site in self.sites.values():
             site.changed = self.wake
         for fault in schedule.faults:
-            self.clock.after(fault.at, lambda fault=fault: self._befall(fault))
+            self.clock.after(fault.at, partial(self._befall, fault))
 
     # What jobs use
 
@@ -82,7 +83,7 @@ class Line:
         """Let time pass until there is news. Raises KILLED when the coordinator dies meanwhile."""
         while timeout > 0 and self._news == seen and self.request is None and self.clock.step():
             self._die_if_killed()
-        if timeout > 0 and self.request is not None:  # somebody acts now, in another thread (see `trial`)
+        if timeout > 0 and self.request is not None:  # somebody acts now, in another thread (see `virtual`)
             time.sleep(0.0002)
         return self._news
 
@@ -118,11 +119,14 @@ class Line:
             concerned = [fault.cohort] if fault.cohort else list(self.sites)
             for cohort in concerned:
                 self.superlink.weather[cohort][fault.kind] = fault.share, fault.lasts
-                self.clock.after(fault.lasts, lambda c=cohort: self.superlink.weather[c].pop(fault.kind, None))
+                self.clock.after(fault.lasts, partial(self._clear_up, cohort, fault.kind))
         elif fault.kind == "killed":
             self._kill.set()
         elif fault.kind == "stopped":
             self.request = "stop"
+
+    def _clear_up(self, cohort: str, kind: str) -> None:
+        self.superlink.weather[cohort].pop(kind, None)
 
     def _befall_node(self, site: Site, fault: Fault) -> None:
         happens: dict[str, Callable[[], None]] = {

@@ -22,7 +22,7 @@ from simulation.cohorts.dictionaries import FOLDER
 from simulation.faults.judging import Ending, Verdict
 from simulation.faults.schedule import REAL, Fault, draw
 from simulation.faults.subject import COHORTS, PEOPLE, standard
-from simulation.faults.trial import chosen
+from simulation.faults.virtual import chosen
 from simulation.processes import LocalNetwork
 
 WITHIN, LONGEST = 1.5, 4.0
@@ -85,7 +85,8 @@ class Disturbances:
                     yield fault.at + again * fault.lasts / 3, lambda: self._end(name, kill=True)
                     yield fault.at + again * fault.lasts / 3 + 0.1, lambda: self._start(name)
             case "dead":
-                yield fault.at, lambda: (self._end(name, kill=True), self._dead.add(name))[0]
+                yield fault.at, lambda: self._dead.add(name)
+                yield fault.at, lambda: self._end(name, kill=True)
             case "wrong-dictionary":
                 yield fault.at, lambda: self._end(name, kill=True)
                 yield fault.at, lambda: use_dictionary(self._local, name, version="other")

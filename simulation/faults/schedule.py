@@ -51,7 +51,9 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind = Field(description="What goes wrong.")
-    cohort: str | None = Field(None, description="Whose node; for messages, whose messages (nobody named: everybody's).")
+    cohort: str | None = Field(
+        None, description="Whose node; for messages, whose messages (nobody named: everybody's)."
+    )
     at: float = Field(0.0, ge=0, description="When it begins, in seconds after the first job was submitted.")
     lasts: float = Field(5.0, ge=0, le=3600, description="How long it lasts, in seconds.")
     share: float = Field(0.3, gt=0, le=1, description="Of messages: the share that it befalls.")

@@ -42,7 +42,9 @@ QUESTIONS = (
 class Subject:
     """Nodes and questions."""
 
-    def __init__(self, nodes: Mapping[str, CohortNode], dictionary: Dictionary, questions: tuple[Question, ...]) -> None:
+    def __init__(
+        self, nodes: Mapping[str, CohortNode], dictionary: Dictionary, questions: tuple[Question, ...]
+    ) -> None:
         self.nodes, self.dictionary, self.questions = nodes, dictionary, questions
         self._network = Network(InProcess(nodes, dictionary))
         self._expected: dict[int, str] = {}

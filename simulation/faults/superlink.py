@@ -1,4 +1,4 @@
-"""A stand-in for SuperLink whose messages get lost, late, doubled and out of order; everything else is the genuine code.
+"""A stand-in for SuperLink whose messages get lost, late, doubled and out of order; all else is genuine.
 
 `coordinator.link.Channel` and `coordinator.question.Question` work on it as they do on Flower's: they ask, ask again
 what may have been lost, and read answers whose parts are still coming in.
@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cohortium.parcel import join
@@ -126,7 +127,7 @@ class SuperLink:
 
     def _send_back(self, message: Message, reply: SiteReply) -> None:
         for number, delay in enumerate(self._fate(message.cohort)):
-            self.clock.after(delay, lambda again=bool(number): self._return(message, reply, again))
+            self.clock.after(delay, partial(self._return, message, reply, again=bool(number)))
 
     def _return(self, message: Message, reply: SiteReply, again: bool) -> None:
         if message.id not in self.messages:  # nobody waits for it any more
