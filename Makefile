@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format bench docs lock clean help
+.PHONY: demo test check format bench growth campaign docs lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,6 +37,12 @@ bench: $(STAMP) ## measure against the pooled fits; rewrites the table in docs/p
 
 docs: $(STAMP) ## write the pages of docs/analyses anew from the code
 	$(BIN)/python -m simulation.handbook docs/analyses
+
+growth: $(STAMP) ## measure how cost grows with people, covariates and nodes (half an hour); rewrites its part of docs/performance.md
+	$(BIN)/python -m benchmarks.growth
+
+campaign: $(STAMP) ## 1,000 schedules of faults in virtual time and 50 on real processes (docs/faults.md)
+	$(BIN)/cohortium simulate campaign --schedules 1000 --real 50
 
 lock: ## resolve dependencies anew (needs uv); the lock names no registry
 	uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 --generate-hashes \

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from cohortium.analysis import Analysis, Params, Question, conduct, find
 from cohortium.asking import compose
@@ -30,6 +31,9 @@ from coordinator.store import Store, now
 from coordinator.transcript import Totals, question_digest, read_totals, write_totals
 
 log = structlog.get_logger()
+
+RETRY_SECONDS = 5.0
+"""How long a job waits when the store could not be written to (a full disk, a database that is away)."""
 
 
 class ReplayDiffers(CohortiumError):
@@ -47,8 +51,17 @@ class Unfinished:
 class Jobs:
     """All jobs of a coordinator."""
 
-    def __init__(self, store: Store, dictionary: Dictionary, open_channel: OpenChannel, *, parallel: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        dictionary: Dictionary,
+        open_channel: OpenChannel,
+        *,
+        parallel: int,
+        retry: float = RETRY_SECONDS,
+    ) -> None:
         self.board = Board()
+        self._retry = retry
         self._store, self._dictionary, self._open_channel = store, dictionary, open_channel
         self._unfinished: dict[str, Unfinished] = {}
         self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -134,8 +147,10 @@ class Jobs:
             try:
                 if job is not None and self._begin(job):
                     self._run(job)
-            except Exception as error:  # the store itself failed: the job is still in it, and goes on at the next start
+            except Exception as error:  # the store itself failed: the job is still in it, and goes on when that can
                 problem_of(error, job=job_id)
+                self._stopping.wait(self._retry)
+                self._waiting.put(job_id)
 
     def _begin(self, job: Unfinished) -> bool:
         if not self._store.set_running(job.view.id):
@@ -148,6 +163,8 @@ class Jobs:
         try:
             result = self._conduct(job)
             self._end(job_id, JobState.finished, result=result.model_dump_json())
+        except SQLAlchemyError:  # not the job's fault, and nothing could be written of it now
+            raise
         except Exception as error:
             if self._stopping.is_set():
                 log.info("job interrupted", job=job_id)

@@ -1,5 +1,6 @@
-"""Make synthetic cohorts to rehearse, test and measure with."""
+"""Make synthetic cohorts and rehearse studies, faults and methods with them."""
 
+# ruff: noqa: PLC0415 - each command loads what it needs and no more
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,7 +20,62 @@ console = Console(highlight=False, soft_wrap=True)
 
 @app.callback()
 def simulate() -> None:
-    """Make synthetic cohorts to rehearse, test and measure with."""
+    """Make synthetic cohorts and rehearse studies, faults and methods with them."""
+
+
+@app.command()
+def run(
+    scenario: Annotated[Path, typer.Argument(help="A scenario file; configs/scenarios/ has examples.")],
+    real: Annotated[
+        bool, typer.Option("--real", help="Over real processes on this machine instead of in this one.")
+    ] = False,
+    keep: Annotated[Path | None, typer.Option(help="Keep files and logs in this folder.")] = None,
+) -> None:
+    """Play a scenario and print its results beside the truth."""
+    from simulation.faults.campaign import keep_quiet
+    from simulation.scenarios import Scenario, play
+
+    described = Scenario.from_toml(scenario)
+    keep_quiet()
+    console.print(play(described, real=real, folder=keep).as_text(), markup=False)
+
+
+@app.command()
+def fault(
+    seed: Annotated[int, typer.Option(min=0, help="Which schedule of faults.")],
+    real: Annotated[bool, typer.Option("--real", help="On real processes instead of in virtual time.")] = False,
+) -> None:
+    """Run jobs under one schedule of faults, to look at a seed again. Exit code 1: a job did not end as it must."""
+    from simulation.faults.campaign import keep_quiet, real_verdicts
+    from simulation.faults.virtual import trial
+
+    keep_quiet()
+    verdict = next(real_verdicts([seed])) if real else trial(seed)
+    console.print(verdict.sentence, markup=False)
+    raise typer.Exit(0 if verdict.passed else 1)
+
+
+@app.command()
+def campaign(
+    schedules: Annotated[int, typer.Option(min=0, help="How many schedules in virtual time.")] = 1000,
+    real: Annotated[int, typer.Option(min=0, help="How many on real processes.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processors to use; all by default.")] = None,
+) -> None:
+    """Run many schedules of faults. Exit code 1: some job did not end as it must; its seed is told."""
+    from simulation.faults.campaign import carry_out, keep_quiet, real_verdicts, verdicts
+
+    keep_quiet()
+    found = [carry_out(verdicts(range(first, first + schedules), processes), _tell)] if schedules else []
+    if real:
+        found.append(carry_out(real_verdicts(range(first, first + real)), _tell))
+    for each in found:
+        _tell(each.sentence)
+    raise typer.Exit(1 if any(each.failures for each in found) else 0)
+
+
+def _tell(text: str) -> None:
+    console.print(text, markup=False)
 
 
 @app.command()

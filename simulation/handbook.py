@@ -19,7 +19,7 @@ from node.disclosure import Policy
 from simulation import cohorts
 from simulation.in_process import network
 
-HOLDERS = ("twins", "seniors", "nutrition")
+HOLDERS = ("north", "seniors", "twins")
 PEOPLE = 2000
 OUTPUT = "```text"
 

@@ -6,7 +6,6 @@ configuration files and the command line. Keys and certificates are made for the
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import ssl
@@ -26,6 +25,8 @@ from cohortium.errors import CohortiumError
 from coordinator.auth import issue
 from coordinator.config import render
 from coordinator.store import Store
+from node.config import DataSettings
+from node.config import render as render_node
 from node.keys import new_key
 from simulation.certificates import make_certificates
 
@@ -40,11 +41,14 @@ class DidNotStart(CohortiumError):
 class LocalNetwork:
     """A coordinator with one node per cohort. A context manager: leaving it stops every process it started.
 
-    `sources` gives each cohort's data file (CSV or Parquet); `dictionary` and `policy` are files as well.
+    `sources` gives each cohort's data file (CSV or Parquet), or says how its node is to read it; `dictionary` and
+    `policy` are files as well.
     """
 
-    def __init__(self, folder: Path, dictionary: Path, sources: Mapping[str, Path], policy: Path) -> None:
-        self.folder = folder.resolve()
+    def __init__(
+        self, folder: Path, dictionary: Path, sources: Mapping[str, Path | DataSettings], policy: Path
+    ) -> None:
+        self.folder, self.dictionary = folder.resolve(), dictionary.resolve()
         self.cohorts = tuple(sources)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -52,9 +56,10 @@ class LocalNetwork:
         self.api_port, self.fleet_port = _free_ports(2)
         self.url = f"https://localhost:{self.api_port}"
         self.ca = self.folder / "ca.crt"
-        self._configure_coordinator(dictionary.resolve())
+        self._configure_coordinator()
         for cohort, source in sources.items():
-            self._configure_node(cohort, dictionary.resolve(), source.resolve(), policy.resolve())
+            data = source if isinstance(source, DataSettings) else DataSettings(source=str(source.resolve()))
+            self._configure_node(cohort, data, policy.resolve())
 
     def __enter__(self) -> Self:
         self.start()
@@ -118,10 +123,10 @@ class LocalNetwork:
         """What a process wrote so far."""
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-    def _configure_coordinator(self, dictionary: Path) -> None:
+    def _configure_coordinator(self) -> None:
         settings = {
             "name": "local",
-            "dictionary": dictionary,
+            "dictionary": self.dictionary,
             "store": "sqlite:///coordinator.db",
             "api_host": "127.0.0.1",
             "api_port": self.api_port,
@@ -137,7 +142,7 @@ class LocalNetwork:
         self.token = issue(store, "local researcher", "researcher")
         store.close()
 
-    def _configure_node(self, cohort: str, dictionary: Path, source: Path, policy: Path) -> None:
+    def _configure_node(self, cohort: str, data: DataSettings, policy: Path) -> None:
         folder = self.folder / cohort
         folder.mkdir(exist_ok=True)
         public_key = new_key(folder / "node.key")
@@ -146,12 +151,11 @@ class LocalNetwork:
             "coordinator": f"localhost:{self.fleet_port}",
             "ca": str(self.ca),
             "key": "node.key",
-            "dictionary": str(dictionary),
+            "dictionary": str(self.dictionary),
             "policy": str(policy),
+            "data": data.model_dump(),
         }
-        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-        lines += ["[data]", f"source = {json.dumps(str(source))}"]
-        (folder / "node.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / "node.toml").write_text(render_node(settings), encoding="utf-8")
         store = Store(self._store)
         store.enrol(cohort, cohort.capitalize(), public_key.read_text(encoding="utf-8"))
         store.close()

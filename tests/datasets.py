@@ -77,6 +77,19 @@ def randhie() -> pd.DataFrame:
     return _statsmodels("randhie").copy()
 
 
+def anes96() -> pd.DataFrame:
+    """944 voters of the American National Election Study of 1996.
+
+    `pid` is their party, in seven steps from 0 (strong Democrat) to 6 (strong Republican); `schooling` is `educ`, 1 to
+    7, as a category.
+    """
+    frame = _statsmodels("anes96").copy()
+    frame["schooling"] = frame["educ"].astype(int).astype(str)
+    frame["logpopul"] = np.log(frame["popul"] + 0.1)
+    frame["pid"] = frame["PID"].astype(int).astype(str)
+    return frame
+
+
 def longley() -> pd.DataFrame:
     """16 years of economic figures, a classic of ill conditioning."""
     return _statsmodels("longley").copy()
@@ -92,13 +105,6 @@ def epil() -> pd.DataFrame:
     frame = pd.read_csv(Path(__file__).parent / "data" / "epil.csv", float_precision="round_trip")
     frame["trtp"] = (frame["trt"] == "progabide").astype(int)
     frame["weeks"] = 2.0
-    return frame
-
-
-def anes96() -> pd.DataFrame:
-    """944 voters of the American National Election Study of 1996; `educ` is a category `1` to `7`."""
-    frame = _statsmodels("anes96").copy()
-    frame["educ"] = frame["educ"].astype(int).astype(str)
     return frame
 
 
@@ -122,6 +128,12 @@ def bcg() -> dict[str, pd.DataFrame]:
             for t in trials.itertuples()
         ]
     )
+
+
+def sleepstudy() -> pd.DataFrame:
+    """180 reaction times of 18 people over ten days of little sleep."""
+    path = Path(__file__).parent / "data" / "sleepstudy.csv"
+    return pd.read_csv(path, dtype={"Subject": str}, float_precision="round_trip")
 
 
 @cache

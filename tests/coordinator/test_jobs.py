@@ -5,6 +5,7 @@ import sqlite3
 import time
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 from tally import DICTIONARY, SECRET, FakeLink, node_of
 
@@ -270,3 +271,23 @@ def test_the_store_is_not_needed_beyond_the_file(database, tmp_path, start_coord
     assert store.job(job_id).state is JobState.finished
     assert len(store.transcript(job_id)) == 3
     store.close()
+
+
+def test_a_store_that_cannot_be_written_to_for_a_while_loses_no_job(start_coordinator, monkeypatch, wait_until, ended):
+    """A full disk: not even that the job failed can be written down, so it goes on when there is room again."""
+    coordinator = start_coordinator()
+    monkeypatch.setattr(coordinator.jobs, "_retry", 0.01)
+    full = OperationalError("write", {}, Exception("database or disk is full"))
+    write, turned_down = coordinator.store.add_round, []
+
+    def add_round(job_id, question, totals, progress):
+        if progress.round == 2 and len(turned_down) < 3:
+            turned_down.append(job_id)
+            raise full
+        write(job_id, question, totals, progress)
+
+    monkeypatch.setattr(coordinator.store, "add_round", add_round)
+    job_id = submit(coordinator)
+    assert ended(coordinator, job_id).state is JobState.finished
+    assert result(coordinator, job_id).totals == EXPECTED
+    assert len(turned_down) == 3
