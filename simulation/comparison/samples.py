@@ -63,7 +63,7 @@ def _with_own_effect(plan: Plan, X: Array, y: Array, rng: np.random.Generator) -
         moved: Array = np.clip(y + shift, variable.minimum, variable.maximum)
         return moved
     log_odds = plan.truth.intercept + X @ np.array(list(plan.truth.coefficients.values())) + shift
-    drawn = (rng.random(len(y)) < 1 / (1 + np.exp(-log_odds))).astype(np.float64)
+    drawn: Array = (rng.random(len(y)) < 1 / (1 + np.exp(-log_odds))).astype(np.float64)
     drawn[np.isnan(log_odds) | np.isnan(y)] = np.nan
     return drawn
 
