@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,10 @@ from cohortium.quantities import Array
 # Rows that are worked on at a time: a design of 10-50 columns of this many rows stays in the processor's cache, and
 # memory beyond the columns themselves stays flat however many rows a cohort has.
 BLOCK_ROWS = 8192
+# Results of earlier rounds that are kept: two, so that two jobs side by side do not undo each other's.
+KEPT = 2
+
+T = TypeVar("T")
 
 
 class Data:
@@ -21,13 +27,20 @@ class Data:
 
     number, integer, boolean, date: float64, NaN where missing (booleans 0/1, dates in days since 1970-01-01).
     category, identifier: int32 codes, -1 where missing; category codes count the dictionary's levels from 0.
+    `least_group` is the fewest people whose values may be told apart from others' (the policy's smallest cell): a
+    statistic that forms groups itself forms none smaller, so that it is not refused for what it could have merged.
     """
 
-    def __init__(self, dictionary: Dictionary, columns: Mapping[str, NDArray[np.generic]], rows: int) -> None:
+    def __init__(
+        self, dictionary: Dictionary, columns: Mapping[str, NDArray[np.generic]], rows: int, least_group: int = 1
+    ) -> None:
         self.dictionary = dictionary
         self.columns = columns
         self.rows = rows
+        self.least_group = least_group
         self._complete: dict[frozenset[str], NDArray[np.bool_]] = {}
+        self._kept: dict[Hashable, Any] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self.rows
@@ -60,6 +73,22 @@ class Data:
                 mask &= ~self.missing(name)
             self._complete[wanted] = mask
         return self._complete[wanted]
+
+    def recall(self, key: Hashable, work_out: Callable[[], T]) -> T:
+        """What `work_out` returns, from an earlier round if that is still kept: for what each round needs again.
+
+        `key` must name all that the result depends on beside these data. A result that is no longer kept is worked out
+        again: that costs time and changes no answer.
+        """
+        with self._lock:
+            found = self._kept.pop(key, None)
+        if found is None:
+            found = work_out()
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return found  # type: ignore[no-any-return]  # what was kept under this key is what `work_out` returns
 
     def blocks(self, names: Iterable[str], size: int = BLOCK_ROWS) -> Iterator[Data]:
         """The complete rows of `names`, in order, as Data of at most `size` rows that hold just these columns.

@@ -111,8 +111,10 @@ def table_as_text(table: Table) -> str:
     width = max(WIDTH, int(_width(headings, right, rows, folded=20)))
     console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False, force_terminal=False)
     with console.capture() as captured:
-        console.print(_grid(plain(table.title), headings, right, rows))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+        console.print(_grid(headings, right, rows))
+    # The title stands above the grid rather than in it, where it would be folded to the width of a narrow table.
+    lines = [plain(table.title), *(line.rstrip() for line in captured.get().splitlines())]
+    return "\n".join(lines).strip("\n")
 
 
 def _width(headings: list[str], right: list[bool], rows: list[list[str]], folded: float) -> float:
@@ -122,13 +124,13 @@ def _width(headings: list[str], right: list[bool], rows: list[list[str]], folded
     return sum((w if r else min(w, folded)) + 3 for w, r in zip(widest, right, strict=True))
 
 
-def _grid(title_: str, headings: list[str], right: list[bool], rows: list[list[str]]) -> Grid:
+def _grid(headings: list[str], right: list[bool], rows: list[list[str]]) -> Grid:
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
 
     # Text, not str: a square bracket in a label is a bracket, not a style.
-    grid = Grid(title=Text(title_, style=""), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, r in zip(headings, right, strict=True):
         grid.add_column(Text(heading), justify="right" if r else "left", overflow="fold", no_wrap=r)
     for row in rows:

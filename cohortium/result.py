@@ -43,7 +43,9 @@ class Result(BaseModel):
     n_excluded: int | None = Field(None, description="Rows left out for a missing value; None if withheld.")
     cohorts: tuple[str, ...] = Field((), description="The cohorts that answered.")
     rounds: int = Field(0, description="Questions put to the nodes.")
-    cohort_effect: CohortEffect | None = Field(None, description="How differences between cohorts were modelled.")
+    cohort_effect: CohortEffect | Literal["random"] | None = Field(
+        None, description="How differences between cohorts were modelled."
+    )
     warnings: tuple[str, ...] = Field((), description="What a reader should know before using the numbers.")
 
     def tables(self) -> list[report.Table]:
@@ -87,12 +89,12 @@ class Result(BaseModel):
 
 
 def wald(
-    names: list[str], estimates: Array, covariance: Array, level: float, df: float = np.inf
+    names: list[str], estimates: Array, covariance: Array, level: float, df: float | Array = np.inf
 ) -> dict[str, Estimate]:
     """Estimates with Wald tests and intervals, by name.
 
     `estimates` has shape (p,), `covariance` (p, p); `df` are the residual degrees of freedom of a t distribution,
-    infinite for the normal.
+    one for all or shape (p,), infinite for the normal.
     """
     from scipy import special  # noqa: PLC0415 - a client does without; scipy.stats would take half a second to load
 

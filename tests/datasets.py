@@ -1,7 +1,7 @@
 """Public tables of real people, and the splits over cohorts that the reference values were computed with.
 
-`epil.csv` beside this file holds the seizure counts of Thall & Vail (1990), Biometrics 46:657, as R's MASS ships them;
-the other tables come with scikit-learn, statsmodels and lifelines.
+Tables that no Python package ships are in `data`, with their sources; the others come with scikit-learn, statsmodels
+and lifelines.
 """
 
 from __future__ import annotations
@@ -77,6 +77,19 @@ def randhie() -> pd.DataFrame:
     return _statsmodels("randhie").copy()
 
 
+def anes96() -> pd.DataFrame:
+    """944 voters of the American National Election Study of 1996.
+
+    `pid` is their party, in seven steps from 0 (strong Democrat) to 6 (strong Republican); `schooling` is `educ`, 1 to
+    7, as a category.
+    """
+    frame = _statsmodels("anes96").copy()
+    frame["schooling"] = frame["educ"].astype(int).astype(str)
+    frame["logpopul"] = np.log(frame["popul"] + 0.1)
+    frame["pid"] = frame["PID"].astype(int).astype(str)
+    return frame
+
+
 def longley() -> pd.DataFrame:
     """16 years of economic figures, a classic of ill conditioning."""
     return _statsmodels("longley").copy()
@@ -93,6 +106,34 @@ def epil() -> pd.DataFrame:
     frame["trtp"] = (frame["trt"] == "progabide").astype(int)
     frame["weeks"] = 2.0
     return frame
+
+
+def whas500() -> pd.DataFrame:
+    """500 people after a heart attack, Worcester Heart Attack Study: age, gender (1: woman), systolic pressure."""
+    return pd.read_csv(Path(__file__).parent / "data" / "whas500.csv")
+
+
+def bcg() -> dict[str, pd.DataFrame]:
+    """The people of 13 trials of the BCG vaccine against tuberculosis, a cohort for each trial: arm, tb."""
+    trials = pd.read_csv(Path(__file__).parent / "data" / "bcg.csv")
+    arms = np.array(["control", "vaccinated"])
+    return named(
+        [
+            pd.DataFrame(
+                {
+                    "arm": np.repeat(arms[[0, 0, 1, 1]], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                    "tb": np.repeat([True, False, True, False], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                }
+            )
+            for t in trials.itertuples()
+        ]
+    )
+
+
+def sleepstudy() -> pd.DataFrame:
+    """180 reaction times of 18 people over ten days of little sleep."""
+    path = Path(__file__).parent / "data" / "sleepstudy.csv"
+    return pd.read_csv(path, dtype={"Subject": str}, float_precision="round_trip")
 
 
 @cache
@@ -114,6 +155,28 @@ def gbsg2() -> pd.DataFrame:
     return _lifelines("gbsg2").copy()
 
 
+def rossi() -> pd.DataFrame:
+    """432 convicts followed for a year after their release; `arrest` is the event, in weeks, with many ties."""
+    return _lifelines("rossi").copy()
+
+
+def _read(name: str) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv", float_precision="round_trip")
+
+
+def heart() -> pd.DataFrame:
+    """172 intervals of 103 people of the Stanford heart transplant programme; one or two rows per `id`."""
+    return _read("heart")
+
+
+def mgus2() -> pd.DataFrame:
+    """1384 people with monoclonal gammopathy; `months` to `end`: censored, pcm (malignancy) or death."""
+    frame = _read("mgus2")
+    frame["months"] = np.where(frame["pstat"] == 0, frame["futime"], frame["ptime"])
+    frame["end"] = np.where(frame["pstat"] == 1, "pcm", np.where(frame["death"] == 1, "death", "censored"))
+    return frame
+
+
 def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
     """Made-up people with a variable of every kind, a tenth of `age` missing: for tests over every analysis."""
     rng = np.random.default_rng(seed)
@@ -132,3 +195,20 @@ def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
     )
     frame.loc[rng.random(n) < 0.1, "age"] = np.nan
     return frame
+
+
+@cache
+def _table(name: str) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv", float_precision="round_trip")
+
+
+def flchain() -> pd.DataFrame:
+    """7874 people of Olmsted County with their free light chains; creatinine is missing for 1350 of them."""
+    return _table("flchain").copy()
+
+
+def ucb() -> pd.DataFrame:
+    """4526 applicants to graduate school at Berkeley in 1973: Admit, Gender, Dept."""
+    counts = _table("ucb")
+    rows = counts.loc[counts.index.repeat(counts["Freq"])]
+    return rows.drop(columns="Freq").reset_index(drop=True)

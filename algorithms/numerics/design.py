@@ -101,7 +101,7 @@ class Design:
         return np.asarray(sum(expression.of(block) for expression in self._offsets), dtype=np.float64)
 
     def response(self, block: Data) -> Array:
-        """The left-hand side as numbers, shape (rows,); the second level of a binary category is 1."""
+        """The left-hand side as numbers, shape (rows,); the levels of a category count from 0."""
         if self._response is None:
             raise InvalidQuestion("This formula has no numeric outcome on its left-hand side.")
         return self._response(block)
@@ -187,6 +187,6 @@ def _response(formula: Formula, dictionary: Dictionary) -> Callable[[Data], Arra
     assert response is not None
     assert not isinstance(response, Surv)
     name = str(response)
-    if name in dictionary and not dictionary[name].is_numeric and dictionary[name].is_binary:
-        return lambda block: block[name]
+    if name in dictionary and dictionary[name].type == "category":
+        return lambda block: block.codes(name).astype(np.float64)
     return Expression.number(response, formula, dictionary).of

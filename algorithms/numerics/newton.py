@@ -34,7 +34,8 @@ class Model:
     """What the loop must know about a model besides its likelihood.
 
     `names` of the coefficients; `intercept`: the first is one; `separable`: the likelihood may have its maximum at
-    infinity; `scale` gives the dispersion at some terms, by which the decrement is divided.
+    infinity, which `infinite` explains; `scale` gives the dispersion at some terms, by which the decrement is divided;
+    `tolerance` is the decrement to stop at.
     """
 
     names: list[str]
@@ -42,6 +43,8 @@ class Model:
     separable: bool
     max_iterations: int
     scale: Callable[[NewtonTerms], float] = lambda _: 1.0
+    infinite: str = "separates the outcomes (some group has only one outcome, or none)"
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def maximise(evaluate: Evaluate, start: Array, model: Model, first: NewtonTerms 
     for iteration in range(1, model.max_iterations + 1):
         system = _solve(here, model, initial)
         step, decrement = system.step, max(system.decrement / model.scale(here), 0.0)
-        if decrement <= TOLERANCE:
+        if decrement <= model.tolerance:
             at = at + step
             here = yield from evaluate(at)
             if here.not_finite:
@@ -201,6 +204,6 @@ def _separation(names: list[str], running: Array, model: Model) -> Separation:
         if s > 0.1 and not (model.intercept and i == 0)
     ]
     return Separation(
-        f"The likelihood has no finite maximum: {', '.join(chosen) or 'the intercept'} separates the outcomes (some "
-        "group has only one outcome, or none). No numbers are given. Merge levels, or leave it out."
+        f"The likelihood has no finite maximum: {', '.join(chosen) or 'the intercept'} {model.infinite}. No "
+        "numbers are given. Merge levels, or leave it out."
     )

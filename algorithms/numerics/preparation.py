@@ -121,7 +121,7 @@ def plan(total: Preparation, design: Design, *, profiled: bool, centred_outcome:
     nobody = np.array([c.is_indicator for c in design.layout], dtype=bool) & (mean == 0) & (spread == 0)
     has_intercept = design.formula.intercept and not profiled
     if profiled:
-        _must_vary(design, (spread == 0) & ~nobody)
+        must_vary(design, (spread == 0) & ~nobody)
     # Without an intercept to take it up, a column cannot be moved, only stretched.
     centre = mean if has_intercept else np.zeros_like(mean)
     unit = spread if design.formula.intercept else spread + np.abs(mean)
@@ -143,7 +143,8 @@ def _outcome_scale(total: Preparation, design: Design, *, centred: bool) -> tupl
     return (mean if design.formula.intercept else 0.0), total.outcome_spread / n or abs(mean) or 1.0
 
 
-def _must_vary(design: Design, constant: Array) -> None:
+def must_vary(design: Design, constant: Array) -> None:
+    """Raises CannotEstimate naming the columns that are `constant` within every cohort, if there are any."""
     names = [f"`{name}`" for name, out in zip(design.columns, constant, strict=True) if out]
     if names:
         raise CannotEstimate(
