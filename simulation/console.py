@@ -74,6 +74,41 @@ def campaign(
     raise typer.Exit(1 if any(each.failures for each in found) else 0)
 
 
+@app.command()
+def compare(
+    *,
+    outcome: Annotated[str, typer.Option(help="sbp, ldl, hdl or cvd_history.")] = "cvd_history",
+    holders: Annotated[str | None, typer.Option(help="Who takes part, with commas between; by default six.")] = None,
+    number: Annotated[int, typer.Option("--people", help="People per holder.")] = 300,
+    seeds: Annotated[int, typer.Option(help="How many times, on other people each time.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 1,
+    heterogeneity: Annotated[float, typer.Option(help="SD between holders of one effect.")] = 0.0,
+    term: Annotated[str | None, typer.Option(help="Which effect differs; by default the first.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write an HTML page.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the main table as CSV.")] = None,
+) -> None:
+    """Compare federated estimates with pooled ones and with meta-analyses, where the truth is known."""
+    import pyarrow.csv
+    from pydantic import ValidationError
+
+    from simulation.comparison import Plan
+    from simulation.comparison import compare as carry_out
+
+    chosen = {"holders": tuple(holders.split(","))} if holders else {}
+    values = {"outcome": outcome, "people": number, "seeds": seeds, "seed": seed, "heterogeneity": heterogeneity}
+    try:
+        plan = Plan.model_validate({**values, **chosen, "term": term})
+    except ValidationError as error:
+        raise InvalidQuestion.from_validation(error) from None
+    found = carry_out(plan)
+    _tell(found.summary())
+    if html is not None:
+        _tell(f"Wrote {found.report(html)}")
+    if csv is not None:
+        pyarrow.csv.write_csv(found.to_frame("pyarrow"), csv)
+        _tell(f"Wrote {csv}")
+
+
 def _tell(text: str) -> None:
     console.print(text, markup=False)
 
