@@ -72,7 +72,8 @@ def _encode(values: Array, limbs: Limbs) -> None:
     field = (bits >> _52) & _EXPONENT
     mantissa = (bits & _MANTISSA) | _IMPLICIT  # wrong for subnormals and 0 only, which round to 0 anyway
     left, right = field - _UNIT, _UNIT - field
-    low, high = mantissa << left, (mantissa >> (_64 - left)) | (mantissa << (left - _64))
+    low: Limbs = mantissa << left
+    high: Limbs = np.bitwise_or(mantissa >> (_64 - left), mantissa << (left - _64))
     inexact = field < _UNIT
     if inexact.any():
         rounded = (mantissa + (_1 << (right - _1))) >> right

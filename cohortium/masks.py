@@ -130,7 +130,7 @@ def add_masks(limbs: Limbs, asked: Asked, layout: str, pairs: Pairs, at_least: i
         # Entry i takes the next bytes of each stream: the masks do not depend on how the work is cut into blocks.
         words, zeros = np.empty_like(masked[part]), np.zeros_like(masked[part])
         for stream, adds in streams:
-            stream.update_into(zeros.view(np.uint8).reshape(-1), words.view(np.uint8).reshape(-1))
+            stream.update_into(zeros.data.cast("B"), words.data.cast("B"))
             (accumulate if adds else deduct)(masked[part], words)
     return masked
 
@@ -161,4 +161,3 @@ def _stream(pair: Pair, asked: Asked, question: str, layout: str) -> CipherConte
     key = HKDF(algorithm=SHA256(), length=32, salt=_PURPOSE, info=info).derive(pair.secret)
     # A key serves one stream only, so counter and nonce start at zero.
     return Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
-
