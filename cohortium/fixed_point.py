@@ -110,6 +110,11 @@ def _decode(low: Limbs, high: Limbs) -> Array:
     return np.asarray(np.where(sign == _1, -magnitude, magnitude) + 0.0)
 
 
+def is_whole(limbs: Limbs) -> NDArray[np.bool_]:
+    """Which P128 entries are whole numbers, to the last of their 72 fractional bits: decoded, a float64 may hide it."""
+    return np.asarray((limbs[:, 0] == _0) & (limbs[:, 1] << np.uint64(128 - FRACTION_BITS) == _0))
+
+
 def add(a: Limbs, b: Limbs) -> Limbs:
     """The sum of two encoded vectors of the same encoding, modulo 2^64 or 2^128."""
     total = a.copy()

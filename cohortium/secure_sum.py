@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from cohortium import fixed_point
@@ -30,6 +31,7 @@ from cohortium.masks import MIN_COHORTS, Asked, Pairs, add_masks
 from cohortium.quantities import Array, CountKind, FlagKind, SumOver, Sums, TableKind, TimeGridKind
 
 S = TypeVar("S", bound=Sums)
+T = TypeVar("T", bound=np.generic)
 
 WITHHELD: Final = ".withheld"
 MAX_ENTRIES: Final = 2**24
@@ -92,11 +94,13 @@ class Layout(BaseModel):
                 return name
         raise IndexError(entry)
 
-    def arrays(self, vector: Array) -> dict[str, Array]:
+    def arrays(self, vector: NDArray[T]) -> dict[str, NDArray[T]]:
         """The arrays that `flatten` laid out in `vector`, shape (size,)."""
-        ends = np.cumsum([math.prod(shape) for _, shape in self.fields], dtype=int)[:-1]
-        parts = np.split(vector, ends) if self.fields else []
-        return {name: part.reshape(shape) for (name, shape), part in zip(self.fields, parts, strict=True)}
+        arrays, start = {}, 0
+        for name, shape in self.fields:
+            end = start + math.prod(shape)
+            arrays[name], start = vector[start:end].reshape(shape), end
+        return arrays
 
 
 def flatten(arrays: Mapping[str, Array]) -> tuple[Layout, Array]:
@@ -167,7 +171,7 @@ def add_up(record: type[S], answers: Mapping[str, Mapping[str, Array]]) -> S:
     for cohort, (_, vector) in flat.items():
         try:
             encoded.append(_encoded(layout, vector, len(flat)))
-            _check_counts(record, layout.arrays(vector), most_marks=1)
+            _check_counts(record, layout, vector, encoded[-1], most_marks=1)
         except NodeFailed as error:
             raise NodeFailed(f"{cohort}: {error.message}", cohort=cohort) from None
     return _total(record, layout, encoded)
@@ -206,19 +210,20 @@ def _total(record: type[S], layout: Layout, encoded: list[Limbs]) -> S:
     beyond = np.abs(vector) > fixed_point.RANGE * (1 + 1e-12)
     if beyond.any():
         raise _impossible(layout.field_at(int(np.argmax(beyond))))
+    _check_counts(record, layout, vector, limbs, most_marks=len(encoded))
     arrays = layout.arrays(vector)
-    _check_counts(record, arrays, most_marks=len(encoded))
     _check_information(record, arrays)
     return decode(record, arrays)
 
 
-def _check_counts(record: type[Sums], arrays: Mapping[str, Array], most_marks: int) -> None:
-    for name, values in arrays.items():
+def _check_counts(record: type[Sums], layout: Layout, vector: Array, limbs: Limbs, most_marks: int) -> None:
+    whole = layout.arrays(fixed_point.is_whole(limbs))
+    for name, values in layout.arrays(vector).items():
         kind = record.kinds.get(name)
         marks = kind is None or isinstance(kind, FlagKind)
         if not marks and not isinstance(kind, CountKind | TableKind | TimeGridKind):
             continue
-        if np.any(values < 0) or np.any(values != np.rint(values)):
+        if np.any(values < 0) or not np.all(whole[name]):
             raise NodeFailed(f"`{name}` counts people in fractions or below zero")
         if marks and np.any(values > most_marks):
             raise NodeFailed(f"`{name}` counts more votes than there are cohorts")

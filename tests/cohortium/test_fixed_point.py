@@ -73,6 +73,12 @@ def test_tiny_values_come_back_within_half_a_unit(xs):
         assert abs(Fraction(x) - Fraction(back)) <= Fraction(1, 2**73)
 
 
+@given(st.lists(integers | st.integers(-(2**55), 2**54).map(lambda n: n << 72)))
+@example([1, 1 << 71, 1 << 72, (1 << 72) + 1, -(1 << 72)])
+def test_whole_numbers_are_told_to_the_last_bit(numbers):
+    assert fp.is_whole(as_limbs(numbers)).tolist() == [n % 2**72 == 0 for n in numbers]
+
+
 @given(st.lists(st.tuples(integers, integers), min_size=1, max_size=30))
 @example([(2**64 - 1, 1), (-1, 1), (2**127 - 1, 1), (-(2**127), -1)])
 def test_addition_carries_and_subtraction_borrows(pairs):
