@@ -86,7 +86,10 @@ Statistic = Callable[..., Sums]
 
 
 def ask(statistic: Callable[..., S], **broadcast: float | Array) -> Generator[Question, Any, S]:
-    """Ask every node for `statistic` at these values and receive the sum: `total = yield from ask(terms, beta=b)`."""
+    """Put a question to every node and receive the sum of the answers.
+
+    In an analysis: `total = yield from ask(newton_terms, beta=beta)`.
+    """
     answer = yield Question(statistic.__name__, _as_arrays(broadcast))
     return cast(S, answer)
 
@@ -118,7 +121,7 @@ class Analysis(Generic[P, R]):
         return self.doc.splitlines()[0]
 
     def view(self) -> AnalysisView:
-        """This analysis as it is told to those who do not have its code."""
+        """The analysis as it is told to those who do not have its code."""
         params, result = self.params.model_json_schema(), self.result.model_json_schema(mode="serialization")
         return AnalysisView(name=self.name, title=self.title, doc=self.doc, params=params, result=result)
 

@@ -8,6 +8,7 @@ import io
 import platform
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -63,7 +64,7 @@ def load(path: Path | str) -> Result:
             content = _read(archive, "result.json", MAX_RESULT_BYTES)
     except FileNotFoundError:
         raise InvalidBundle(f"There is no file {path}.") from None
-    except (zipfile.BadZipFile, ValidationError, OSError, RuntimeError, NotImplementedError, EOFError, ValueError):
+    except (zipfile.BadZipFile, zlib.error, ValidationError, OSError, RuntimeError, EOFError, ValueError):
         raise InvalidBundle(f"{path} is not a result that Cohortium saved.") from None
     if manifest.format != 1:
         raise InvalidBundle(f"{path} was saved by a later version of Cohortium ({manifest.cohortium[:20]}).")
@@ -73,7 +74,8 @@ def load(path: Path | str) -> Result:
 
 
 def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    if [entry.filename for entry in archive.infolist()].count(name) != 1:
+    entries = [entry for entry in archive.infolist() if entry.filename == name]
+    if len(entries) != 1 or entries[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InvalidBundle(f"{archive.filename} is not a result that Cohortium saved: it has no single {name}.")
     # What the archive says about sizes is not believed: a bomb is noticed while it unpacks.
     with archive.open(name) as stream:

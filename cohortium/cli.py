@@ -162,6 +162,8 @@ def _command(analysis: Analysis[Any, Any]) -> click.Command:
         help=analysis.doc,
         short_help=analysis.title,
         rich_markup_mode=None,
+        # Parameters may be typed as they are named in Python: --max_rounds is --max-rounds.
+        context_settings={"token_normalize_func": lambda token: token.replace("_", "-")},
     )
 
 

@@ -19,8 +19,8 @@ from pydantic_core import to_jsonable_python
 
 from cohortium.analysis import Analysis, find, registry
 from cohortium.dictionary import Dictionary
-from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled
-from cohortium.listing import Listing
+from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled, UnknownName
+from cohortium.listing import Listing, analysis_row, cohort_row, variable_row
 from cohortium.messages import (
     AnalysisView,
     CohortView,
@@ -106,15 +106,15 @@ class Network:
 
     def cohorts(self) -> Listing[CohortView]:
         """The cohorts, and whether each is there now."""
-        return Listing("Cohorts", self.service.cohorts(), _cohort_row)
+        return Listing("Cohorts", self.service.cohorts(), cohort_row)
 
     def variables(self, search: str = "") -> Listing[VariableView]:
         """The variables whose name or label, in English or Dutch, contains `search`."""
-        return Listing("Variables", self.service.variables(search), _variable_row)
+        return Listing("Variables", self.service.variables(search), variable_row)
 
     def analyses(self) -> Listing[AnalysisView]:
         """What this network can compute."""
-        return Listing("Analyses", self.service.analyses(), _analysis_row)
+        return Listing("Analyses", self.service.analyses(), analysis_row)
 
     def study(self, name: str = "unnamed", cohorts: Sequence[str] | None = None) -> Study:
         """The study on whose behalf questions are asked, of all cohorts or of those named."""
@@ -130,6 +130,10 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network {self.view.name}: dictionary {self.view.dictionary} {self.view.dictionary_version}>"
+
+
+class UnknownAnalysis(UnknownName, AttributeError):
+    """An attribute of a study that is no analysis; hasattr() and the like understand it too."""
 
 
 class Study:
@@ -156,7 +160,10 @@ class Study:
     def __getattr__(self, name: str) -> Callable[..., Job]:
         if name.startswith("_"):
             raise AttributeError(name)
-        return _method(self, find(name))
+        try:
+            return _method(self, find(name))
+        except UnknownName as error:
+            raise UnknownAnalysis(error.message) from None
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *registry()})
@@ -261,7 +268,10 @@ def _method(study: Study, analysis: Analysis[Any, Any]) -> Callable[..., Job]:
 
 def _signature(params: type[BaseModel]) -> inspect.Signature:
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [p.replace(kind=keyword) for p in inspect.signature(params).parameters.values()]
+    # The annotation without its bounds: those are in the description.
+    types = {name: field.annotation for name, field in params.model_fields.items()}
+    parameters = inspect.signature(params).parameters.values()
+    own = [p.replace(kind=keyword, annotation=types[p.name]) for p in parameters]
     cohorts = inspect.Parameter("cohorts", keyword, default=None, annotation=Sequence[str] | None)
     return inspect.Signature([*own, cohorts], return_annotation=Job)
 
@@ -270,23 +280,6 @@ def describe(analysis: Analysis[Any, Any]) -> str:
     """An analysis and its parameters, as help() shows them."""
     fields = analysis.params.model_fields.items()
     return "\n".join([analysis.doc, "", *(f"{name}: {field.description or ''}" for name, field in fields)])
-
-
-def _cohort_row(view: CohortView) -> dict[str, Any]:
-    collected = "" if view.variables is None else len(view.variables)
-    status = view.problem or ("online" if view.online else "offline")
-    return {"cohort": view.name, "title": view.title, "status": status, "variables": collected}
-
-
-def _variable_row(view: VariableView) -> dict[str, Any]:
-    values = " | ".join(view.levels) if view.levels else view.unit or ""
-    cohorts = "" if view.cohorts is None else len(view.cohorts)
-    label = view.label.en or view.label.nl
-    return {"variable": view.name, "type": view.type, "values": values, "label": label, "cohorts": cohorts}
-
-
-def _analysis_row(view: AnalysisView) -> dict[str, Any]:
-    return {"analysis": view.name, "title": view.title, "parameters": ", ".join(view.params.get("properties", ()))}
 
 
 def _job_row(job: Job) -> dict[str, Any]:

@@ -34,11 +34,11 @@ class Data:
 
     def __getitem__(self, name: str) -> Array:
         """A numeric column as float64 of shape (rows,); a two-level category as 0 (first level) and 1."""
-        column = self._column(name)
         if self.dictionary[name].is_numeric:
-            return column.astype(np.float64, copy=False)
+            return self._numbers(name)
         if self.dictionary[name].is_binary:
-            return np.where(column >= 0, column.astype(np.float64), np.nan)
+            codes = self.codes(name)
+            return np.where(codes >= 0, codes.astype(np.float64), np.nan)
         raise InvalidQuestion(f"`{name}` is a {self.dictionary[name].type}, not a number")
 
     def codes(self, name: str) -> NDArray[np.int32]:
@@ -49,8 +49,7 @@ class Data:
 
     def missing(self, name: str) -> NDArray[np.bool_]:
         """Which rows lack a value, shape (rows,)."""
-        column = self._column(name)
-        return np.isnan(column) if self.dictionary[name].is_numeric else column < 0  # type: ignore[call-overload, operator, no-any-return]
+        return np.isnan(self._numbers(name)) if self.dictionary[name].is_numeric else self.codes(name) < 0
 
     def complete(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which rows have a value for every one of `names`, shape (rows,); worked out once and remembered."""
@@ -77,6 +76,9 @@ class Data:
                 whole = count == len(kept)
                 columns = {n: self._column(n)[rows] if whole else self._column(n)[rows][kept] for n in wanted}
                 yield Data(self.dictionary, columns, count)
+
+    def _numbers(self, name: str) -> Array:
+        return self._column(name).astype(np.float64, copy=False)
 
     def _column(self, name: str) -> NDArray[np.generic]:
         self.dictionary[name]  # an unknown name is told apart from one that this cohort did not collect

@@ -65,7 +65,7 @@ class CohortiumError(Exception):
         self.cohort = cohort
 
     def problem(self) -> Problem:
-        """This error in the form that crosses the network."""
+        """The error in the form that crosses the network."""
         return Problem(kind=type(self).__name__, message=self.message, cohort=self.cohort)
 
     @staticmethod

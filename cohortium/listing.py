@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from cohortium import report
+from cohortium.messages import AnalysisView, CohortView, VariableView
 
 T = TypeVar("T")
 
@@ -34,3 +35,23 @@ class Listing(list[T]):
 
     def _repr_html_(self) -> str:
         return report.table_as_html(self.table)
+
+
+def cohort_row(view: CohortView) -> dict[str, Any]:
+    """A cohort: its name, and whether it is there."""
+    collected = "" if view.variables is None else len(view.variables)
+    status = view.problem or ("online" if view.online else "offline")
+    return {"cohort": view.name, "title": view.title, "status": status, "variables": collected}
+
+
+def variable_row(view: VariableView) -> dict[str, Any]:
+    """A variable: its values or unit, its label, and how many cohorts collected it."""
+    values = " | ".join(view.levels) if view.levels else view.unit or ""
+    cohorts = "" if view.cohorts is None else len(view.cohorts)
+    label = view.label.en or view.label.nl
+    return {"variable": view.name, "type": view.type, "values": values, "label": label, "cohorts": cohorts}
+
+
+def analysis_row(view: AnalysisView) -> dict[str, Any]:
+    """An analysis: what it is called and what it asks for."""
+    return {"analysis": view.name, "title": view.title, "parameters": ", ".join(view.params.get("properties", ()))}

@@ -55,12 +55,9 @@ class Header(BaseModel):
     def to_bytes(self, arrays: Mapping[str, Array] | None = None) -> bytes:
         """The message as it travels."""
         buffer = io.BytesIO()
-        header = np.frombuffer(self.model_dump_json().encode(), dtype=np.uint8)
-        np.savez(
-            buffer,
-            **{_HEADER: header},
-            **{f"a:{k}": np.asarray(v, dtype=np.float64) for k, v in (arrays or {}).items()},
-        )  # type: ignore[arg-type]
+        parts: dict[str, Any] = {f"a:{k}": np.asarray(v, dtype=np.float64) for k, v in (arrays or {}).items()}
+        parts[_HEADER] = np.frombuffer(self.model_dump_json().encode(), dtype=np.uint8)
+        np.savez(buffer, **parts)
         return buffer.getvalue()
 
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,6 @@ import click
 from pydantic import BaseModel
 
 Schema = Mapping[str, Any]
-
-# Commas between items, but not those inside brackets: `age,cut(bmi, [25, 30])` is two items.
-_COMMA = re.compile(r",(?![^(\[]*[)\]])")
 
 
 class Items(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.5
@@ -56,8 +52,15 @@ def options(params: type[BaseModel]) -> list[click.Option]:
 
 
 def split(text: str) -> list[str]:
-    """The items of a comma-separated list, without the spaces around them."""
-    return [part.strip() for part in _COMMA.split(text) if part.strip()]
+    """The items of a comma-separated list, trimmed. `age, cut(bmi, [25, 30])` is two: brackets hold together."""
+    depth, items = 0, [""]
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return [item.strip() for item in items if item.strip()]
 
 
 def flatten(_ctx: click.Context, _param: click.Parameter, values: tuple[list[Any], ...]) -> list[Any] | None:
@@ -75,7 +78,7 @@ def _option(name: str, schema: Schema, required: bool, definitions: Schema) -> c
     words: dict[str, Any] = {"help": _help(schema), "required": required}
     if schema.get("type") == "boolean":
         return click.Option([name, f"--{flag}/--no-{flag}"], default=None, **words)
-    declarations = [name, *dict.fromkeys((f"--{flag}", f"--{name}"))]
+    declarations = [name, f"--{flag}"]
     if schema.get("type") == "array":
         return listed(declarations, _type(_resolved(schema.get("items", {}), definitions)), **words)
     return click.Option(declarations, type=_type(schema), **words)

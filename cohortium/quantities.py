@@ -56,9 +56,9 @@ class FlagKind(Kind):
 class SumOver(Kind):
     """A sum over the people that the field `count` counts.
 
-    `count` names a `Count` (or `TimeGrid`) field of the same record whose shape is the leading part of this field's shape: a sum
-    per risk set names the people per risk set, not n. `people_per_parameter` marks an information matrix, whose
-    last axis is the number of parameters that those people must support.
+    `count` names a `Count` (or `TimeGrid`) field of the same record, whose shape is the leading part of this field's
+    shape: a sum per risk set names the people per risk set, not n. `people_per_parameter` marks an information matrix,
+    whose last axis is the number of parameters that those people must support.
     """
 
     count: str

@@ -17,6 +17,7 @@ from cohortium.errors import InvalidQuestion
 if TYPE_CHECKING:
     import altair
     import jinja2
+    from rich.table import Table as Grid
 
     from cohortium.result import Result
 
@@ -26,8 +27,8 @@ WIDTH = 110
 WITHHELD = "withheld"
 _BACKENDS = ("pandas", "polars", "pyarrow")
 # Shown first and in this order where a result has them; what else it has follows.
-_HEADING = ("formula", "family", "cohort_effect", "cohorts", "n", "n_excluded")
-_NOT_IN_HEADING = {"analysis", "warnings"}
+_HEADING = ("formula", "family", "link", "cohort_effect", "cohorts", "n", "n_excluded", "rounds")
+_NOT_SHOWN = {"analysis", "warnings"}
 _NAMES = {"n": "people", "n_excluded": "excluded (missing values)", "cohort_effect": "cohort effect"}
 
 
@@ -41,13 +42,28 @@ class Table:
 
 
 def as_text(result: Result) -> str:
-    """The result as plain text of at most 110 columns: what was asked, of whom, the tables, and the warnings."""
-    heading = facts(result)
-    width = max(len(name) for name, _ in heading)
-    parts = [title(result), "\n".join(f"{name.ljust(width)}  {value}" for name, value in heading)]
+    """The result as plain text of 110 columns: what was asked, of whom, the tables, and the warnings."""
+    asked, found = facts(result)
+    parts = [title(result), _aligned(asked, 1), _aligned(found, 3)]
     parts += [table_as_text(table) for table in result.tables()]
-    parts += ["\n".join(f"Warning: {plain(w)}" for w in result.warnings)] if result.warnings else []
-    return "\n\n".join(parts)
+    parts += ["\n".join(f"Warning: {plain(w)}" for w in result.warnings)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _aligned(pairs: list[tuple[str, str]], across: int) -> str:
+    """Names and values in so many pairs of columns, down and then across."""
+    height = -(-len(pairs) // across)
+    blocks = [pairs[i : i + height] for i in range(0, len(pairs), height or 1)]
+    widths = [(max(len(n) for n, _ in block), max(len(v) for _, v in block)) for block in blocks]
+    lines = [
+        "    ".join(
+            f"{block[row][0]:<{name}}  {block[row][1]:<{value}}"
+            for block, (name, value) in zip(blocks, widths, strict=True)
+            if row < len(block)
+        )
+        for row in range(height)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def title(result: Result) -> str:
@@ -58,12 +74,16 @@ def title(result: Result) -> str:
     return plain(known.title.rstrip(".") if known else result.analysis or type(result).__name__)
 
 
-def facts(result: Result) -> list[tuple[str, str]]:
-    """Name and value of everything in the result that is one number or one word, for the head of a report."""
+def facts(result: Result) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Name and value of everything in the result that is one number or one word: what was asked, what was found."""
     fields = type(result).model_fields
-    order = [f for f in _HEADING if f in fields] + [f for f in fields if f not in _HEADING]
-    shown = [(f, _fact(f, getattr(result, f))) for f in order if f not in _NOT_IN_HEADING]
-    return [(_NAMES.get(f, f.replace("_", " ")), plain(value)) for f, value in shown if value is not None]
+    found = [f for f in fields if f not in _HEADING and f not in _NOT_SHOWN]
+    return _shown(result, [f for f in _HEADING if f in fields]), _shown(result, found)
+
+
+def _shown(result: Result, fields: list[str]) -> list[tuple[str, str]]:
+    values = [(f, _fact(f, getattr(result, f))) for f in fields]
+    return [(_NAMES.get(f, f.replace("_", " ")), plain(value)) for f, value in values if value is not None]
 
 
 def _fact(field: str, value: Any) -> str | None:
@@ -79,27 +99,47 @@ def _fact(field: str, value: Any) -> str | None:
 
 
 def table_as_text(table: Table) -> str:
-    """One table as plain text; numbers stand right, words left."""
-    from rich import box
+    """One table as plain text; numbers stand right and whole, words left and folded where they must be."""
     from rich.console import Console
-    from rich.table import Table as Grid
-    from rich.text import Text
 
-    grid = Grid(title=Text(plain(table.title), style=""), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, right in zip(table.columns, numeric(table), strict=True):
-        grid.add_column(Text(plain(name)), justify="right" if right else "left", overflow="fold")
-    # Text, not str: a square bracket in a label is a bracket, not a style.
-    for row in cells(table):
-        grid.add_row(*(Text(cell) for cell in row))
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, legacy_windows=False, force_terminal=False)
+    if not table.columns:
+        return plain(table.title)
+    headings, right, rows = [plain(name) for name in table.columns], numeric(table), cells(table)
+    if _width(headings, right, rows, folded=math.inf) > WIDTH:
+        headings = [name.replace(" ", "\n") if r else name for name, r in zip(headings, right, strict=True)]
+    # Wider than a page is better than a number cut in two.
+    width = max(WIDTH, int(_width(headings, right, rows, folded=20)))
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False, force_terminal=False)
     with console.capture() as captured:
-        console.print(grid)
+        console.print(_grid(plain(table.title), headings, right, rows))
     return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
 
 
+def _width(headings: list[str], right: list[bool], rows: list[list[str]], folded: float) -> float:
+    """Characters that a table takes when its words, but not its numbers, are folded to `folded` of them."""
+    columns = zip(headings, *rows, strict=True)
+    widest = [max(len(line) for text in column for line in text.split("\n")) for column in columns]
+    return sum((w if r else min(w, folded)) + 3 for w, r in zip(widest, right, strict=True))
+
+
+def _grid(title_: str, headings: list[str], right: list[bool], rows: list[list[str]]) -> Grid:
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    # Text, not str: a square bracket in a label is a bracket, not a style.
+    grid = Grid(title=Text(title_, style=""), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, r in zip(headings, right, strict=True):
+        grid.add_column(Text(heading), justify="right" if r else "left", overflow="fold", no_wrap=r)
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    return grid
+
+
 def numeric(table: Table) -> list[bool]:
-    """Which columns hold numbers."""
-    return [not any(isinstance(row[i], str) for row in table.rows) for i in range(len(table.columns))]
+    """Which columns stand right: those with numbers, even if a word (`not reached`) is among them."""
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
+    return [any(isinstance(v, int | float) for v in column) or not any(column) for column in columns]
 
 
 def cells(table: Table) -> list[list[str]]:
@@ -124,14 +164,17 @@ def _p_value(p: float) -> str:
 
 
 def _decimals(sizes: list[float]) -> int | None:
-    """Decimals that give a column's smallest number four digits; None if its numbers differ too much for that."""
+    """Decimals that show four digits of a column's largest number and three of its smallest.
+
+    None if its numbers differ too much for that.
+    """
     sizes = [s for s in sizes if s > 0]
     if not sizes or all(s.is_integer() and s < 1e15 for s in sizes):
         return 0
     least, largest = min(sizes), max(sizes)
     if largest / least > 1e4 or not 1e-4 <= least <= largest < 1e9:
         return None
-    return max(0, 3 - math.floor(math.log10(least)))
+    return max(0, 3 - math.floor(math.log10(largest)), 2 - math.floor(math.log10(least)))
 
 
 def _number(value: float, decimals: int | None) -> str:
@@ -139,7 +182,7 @@ def _number(value: float, decimals: int | None) -> str:
         return str(value)
     if not math.isfinite(value):
         return "-" if math.isnan(value) else "∞" if value > 0 else "-∞"
-    return _significant(value) if decimals is None else f"{value:.{decimals}f}"
+    return _significant(value) if decimals is None else f"{value + 0.0:.{decimals}f}"
 
 
 def _significant(value: float) -> str:
@@ -170,12 +213,11 @@ def as_frame(table: Table, backend: str | None = None) -> Any:
 
 
 def _column(values: list[Cell]) -> list[Any]:
-    present = [v for v in values if v is not None]
+    present = [v for v in values if v is not None and v != ""]
     if any(isinstance(v, str) for v in present):
         return [None if v is None else str(v) for v in values]
-    if any(isinstance(v, float) for v in present):
-        return [None if v is None else float(v) for v in values]
-    return list(values)
+    kind = float if any(isinstance(v, float) for v in present) else int
+    return [None if v is None or v == "" else kind(v) for v in values]
 
 
 def chart_of(result: Result) -> altair.TopLevelMixin:
@@ -218,13 +260,9 @@ def table_as_html(table: Table) -> str:
 
 
 def _content(result: Result) -> dict[str, Any]:
-    tables = [_rendered(table) for table in result.tables()]
-    return {
-        "title": title(result),
-        "facts": facts(result),
-        "tables": tables,
-        "warnings": [*map(plain, result.warnings)],
-    }
+    asked, found = facts(result)
+    tables, warnings = [_rendered(table) for table in result.tables()], [plain(w) for w in result.warnings]
+    return {"title": title(result), "facts": asked + found, "tables": tables, "warnings": warnings}
 
 
 def _rendered(table: Table) -> dict[str, Any]:

@@ -36,13 +36,12 @@ class HttpService:
     def __init__(self, connection: Connection, transport: httpx.BaseTransport | None = None) -> None:
         self.url = connection.url
         headers = {"Authorization": f"Bearer {connection.token}"} if connection.token else {}
-        tls = _trust(connection.ca)
         self._http = httpx.Client(
             base_url=f"{connection.url}/api/v1",
             headers=headers,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            # Only a connection that could not be made is tried again, so nothing is ever submitted twice.
-            transport=transport or httpx.HTTPTransport(verify=tls, retries=2),
+            verify=_trust(connection.ca),
+            transport=transport,
         )
 
     def network(self) -> NetworkView:
@@ -169,15 +168,16 @@ class HttpService:
 
     def _error(self, response: httpx.Response) -> CohortiumError:
         problem = _problem(response)
+        say = partial("{} answered {}. {}".format, self.url, response.status_code)
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            return ServiceError(f"{self.url} wants a valid token. Get one with `cohortium login`.")
+            return ServiceError(f"{self.url} wants a valid token. Give one as `token`, or with `cohortium login`.")
+        if response.is_server_error:
+            hint = "It has a problem of its own; try again, or tell its operator."
+            return _Outage(problem.message if problem else say(hint))
         if problem is not None:
             return CohortiumError.from_problem(problem)
-        say = partial("{} answered {}. {}".format, self.url, response.status_code)
         if response.status_code == httpx.codes.FORBIDDEN:
             return ServiceError(say("Your token does not allow this."))
-        if response.is_server_error:
-            return _Outage(say("It has a problem of its own; try again, or tell its operator."))
         return ServiceError(say("Is this the address of a Cohortium coordinator?"))
 
 

@@ -79,6 +79,9 @@ class Result(BaseModel):
     def _repr_html_(self) -> str:
         return report.as_html(self)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.analysis}, {self.n} people, {len(self.cohorts)} cohorts>"
+
     def __str__(self) -> str:
         return self.summary()
 

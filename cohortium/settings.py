@@ -78,11 +78,8 @@ def read() -> Settings:
 
 def resolve(url: str | None = None, token: str | None = None, ca: str | None = None) -> Connection:
     """What to connect to, from all the places where it can be said. Raises ServiceError if no address was said."""
-    given = url or os.environ.get("COHORTIUM_URL")
-    # A broken file does not keep anybody out who says everything on the spot.
-    complete = given and (token or os.environ.get("COHORTIUM_TOKEN"))
-    saved = Settings() if complete and not path().exists() else read()
-    address = given or saved.default
+    saved = read()
+    address = url or os.environ.get("COHORTIUM_URL") or saved.default
     if not address:
         raise ServiceError(
             "Which coordinator? Give its address as connect(url) or --url, set COHORTIUM_URL, or use `cohortium login`."

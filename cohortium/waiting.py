@@ -13,12 +13,22 @@ from cohortium.messages import JobView
 
 
 def shown(views: Iterable[JobView], wanted: bool | None = None) -> Iterator[JobView]:
-    """Pass on what happens to a job, showing it on stderr; `wanted` None shows it only where somebody can watch."""
+    """Pass on what happens to a job, showing it on stderr: as a bar in a terminal or notebook, as lines elsewhere.
+
+    `wanted` None shows it only where somebody can watch.
+    """
     console = Console(stderr=True)
     watched = console.is_terminal or console.is_jupyter
-    if not (watched if wanted is None else wanted):
-        yield from views
+    if watched and wanted is not False:
+        yield from _drawn(views, console)
         return
+    for view in views:
+        if wanted:
+            console.print(describe(view), markup=False, highlight=False, soft_wrap=True)
+        yield view
+
+
+def _drawn(views: Iterable[JobView], console: Console) -> Iterator[JobView]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True) as bar:
         # How many rounds an analysis needs is not known before it has converged, so the bar shows answers per round.

@@ -83,15 +83,19 @@ def operator(token: Caller) -> Token:
 
 Researcher = Annotated[Token, Depends(researcher)]
 Operator = Annotated[Token, Depends(operator)]
-JobId = Annotated[str, Path(description="Id of the job.", pattern="^[0-9a-f]{16}$")]
+JobId = Annotated[str, Path(description="Id of the job.")]
 
 
 def job(coordinator: Service, token: Caller, job_id: JobId) -> JobView:
     """The job of that id, if the caller may see it. Answers 404 otherwise."""
-    view = coordinator.store.job(job_id, _mine(token))
+    view = coordinator.store.job(job_id, _mine(token)) if job_id.isalnum() else None
     if view is None:
-        raise Declined(HTTPStatus.NOT_FOUND, "There is no such job among those that you may see.")
+        raise _not_found("There is no such job among those that you may see.")
     return coordinator.jobs.current(view)
+
+
+def _not_found(message: str) -> Declined:
+    return Declined(HTTPStatus.NOT_FOUND, message, UnknownName)
 
 
 def _mine(token: Token) -> str | None:
@@ -151,7 +155,7 @@ def get_analysis(_: Caller, name: Annotated[str, Path(description="Name of the a
     try:
         return find(name).view()
     except UnknownName as error:
-        raise Declined(NOT_FOUND, error.message) from None
+        raise _not_found(error.message) from None
 
 
 @jobs.post("/jobs", status_code=201, summary="Submit a job", responses=documented(FORBIDDEN, *BAD_BODY))
@@ -240,7 +244,7 @@ def withdraw(
     try:
         coordinator.withdraw(name, token.name)
     except UnknownName as error:
-        raise Declined(NOT_FOUND, error.message) from None
+        raise _not_found(error.message) from None
 
 
 @operating.get("/health", summary="Whether the coordinator works")

@@ -185,7 +185,7 @@ def _call(url: str | None, token: str | None, ca: str | None, method: str, path:
         response = httpx.request(
             method,
             f"{connection.url}/api/v1{path}",
-            headers={"Authorization": f"Bearer {connection.token or ''}"},
+            headers={"Authorization": f"Bearer {connection.token}"} if connection.token else {},
             verify=ssl.create_default_context(cafile=connection.ca),
             timeout=30,
             **content,

@@ -21,7 +21,7 @@ from coordinator.problems import Declined, respond
 
 # How long to listen to somebody who sends too much, so that they hear why: a connection that is closed with data on
 # the way is reset, and the answer lost.
-LINGER_SECONDS = 5.0
+LINGER_SECONDS = 2.0
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

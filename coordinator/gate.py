@@ -73,8 +73,10 @@ class Gate:
 
     Args:
         app: SuperLink's ASGI application.
-        identify: The node (its Flower id) whose key signed a request, or None; called with the ASGI scope.
+        identify: The node (its Flower id) whose key signed a request, or None; called with the ASGI scope and, for
+            `pull-messages`, the body.
         on_arrival: Called with a node's id before its request to be activated reaches SuperLink.
+        on_departure: Called with the id of a node that hung up while its request was held: it died, or lost its line.
         on_change: Called with a node's id after it was activated or deactivated.
         on_reply: Called after a node pushed a reply or a part of one.
         body_limit: Bytes allowed in one request.
@@ -86,15 +88,17 @@ class Gate:
         self,
         app: Any,
         *,
-        identify: Callable[[Scope], int | None],
+        identify: Callable[..., int | None],
         on_arrival: Callable[[int], None],
+        on_departure: Callable[[int], None],
         on_change: Callable[[int], None],
         on_reply: Callable[[], None],
         body_limit: int,
         hold: float,
     ) -> None:
         self._app = app
-        self._identify, self._on_arrival, self._on_change, self._on_reply = identify, on_arrival, on_change, on_reply
+        self._identify, self._on_reply = identify, on_reply
+        self._on_arrival, self._on_departure, self._on_change = on_arrival, on_departure, on_change
         self._body_limit, self._hold = body_limit, hold
         self._boxes: defaultdict[int, _Mailbox] = defaultdict(_Mailbox)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -164,12 +168,13 @@ class Gate:
             raise _Refused(401)
 
     async def _pull(self, scope: Scope, body: bytes, receive: Any) -> _Response:
-        node = self._identify(scope)
+        node = self._identify(scope, body)
         if node is None:
             return await self._call(scope, body)  # SuperLink says what is wrong, at once
         box = self._boxes[node]
         reason = _Wait.MAIL if box.undelivered else await self._wait(box, receive)
         if reason is _Wait.HUNG_UP:
+            self._on_departure(node)
             raise _HungUp  # SuperLink must not hand its message to a connection that is gone
         if reason is _Wait.RELEASED:
             return _Response(200, [(b"content-type", b"application/protobuf"), (b"content-length", b"0")])

@@ -15,21 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import uvicorn
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-    load_ssh_public_key,
-)
 
+from cohortium.parcel import PART_SIZE
 from coordinator.gate import Gate
+from coordinator.node_key import canonical
 from coordinator.question import Cancelled, KeyConflict, LinkStopped, Question, Run
 
 if TYPE_CHECKING:
     from coordinator.flower import SuperLink
 
 TASK_HEARTBEAT = 15.0
+ENVELOPE = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Link:
         hold: Seconds that a node's request for messages is held open.
 
     Raises:
-        ValueError: Without TLS on an address that is not loopback.
+        ValueError: Without TLS on an address that is not loopback, or a limit too small to work.
 
     """
 
@@ -75,6 +71,8 @@ class Link:
     ) -> None:
         if tls is None and not _is_loopback(host):
             raise ValueError(f"Nodes may connect without TLS only on a loopback address; {host!r} is none.")
+        if body_limit < PART_SIZE + ENVELOPE:
+            raise ValueError(f"A request must be allowed {PART_SIZE + ENVELOPE} bytes, or no part of an answer fits.")
         self.host, self.port, self.message_ttl = host, port, message_ttl
         self._tls, self._bundle = tls, bundle
         self.superlink = superlink
@@ -83,6 +81,7 @@ class Link:
             identify=self.superlink.identify,
             # SuperLink refuses to activate a node that it takes to be online, as it does a killed one for a while.
             on_arrival=self.superlink.set_offline,
+            on_departure=self._node_gone,
             on_change=self._node_changed,
             on_reply=self.wake,
             body_limit=body_limit,
@@ -148,7 +147,7 @@ class Link:
             KeyConflict: The cohort has another key pinned (withdraw it first), or another cohort has this key.
 
         """
-        pem = _public_pem(public_key)
+        pem = canonical(public_key)
         with self._lock:
             known = self._nodes.get(cohort)
             if known is not None and known[1] == pem:
@@ -203,6 +202,10 @@ class Link:
         with self._news:
             self._news.wait_for(lambda: self._news_count != seen, timeout)
             return self._news_count
+
+    def _node_gone(self, node: int) -> None:
+        self.superlink.set_offline(node)
+        self._node_changed(node)
 
     def _node_changed(self, node: int) -> None:
         self._lives[node] += 1
@@ -282,15 +285,6 @@ class Channel:
             raise Cancelled(f"{self.label} was cancelled.")
         if self.link.stopped.is_set():
             raise LinkStopped(f"{self.label}: the coordinator is stopping.")
-
-
-def _public_pem(public_key: bytes) -> bytes:
-    """One spelling of a key, the one that Flower's nodes send."""
-    text = public_key.strip()
-    key = load_ssh_public_key(text) if text.startswith(b"ecdsa-") else load_pem_public_key(text)
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ValueError("A node's key must be an elliptic-curve key on a NIST curve.")
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _is_loopback(host: str) -> bool:

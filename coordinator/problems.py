@@ -15,14 +15,14 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Declined(ServiceError):
-    """The API turns a request down, with an HTTP status."""
+    """The API turns a request down, with an HTTP status; `kind` is what the error is to a client."""
 
-    def __init__(self, status: HTTPStatus, message: str) -> None:
+    def __init__(self, status: HTTPStatus, message: str, kind: type[CohortiumError] = ServiceError) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.kind = status, kind
 
-    def problem(self) -> Problem:  # noqa: D102 - clients know it as what it is to them
-        return Problem(kind="ServiceError", message=self.message)
+    def problem(self) -> Problem:  # noqa: D102 - as above
+        return Problem(kind=self.kind.__name__, message=self.message)
 
 
 def respond(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +27,8 @@ from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from node.disclosure import Policy, check, check_per_cohort
 
-log = structlog.get_logger("cohortium.node")
+# Through the standard library, so that a program that embeds a node (a simulation) hears of failures only.
+log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
 
 class CohortNode:

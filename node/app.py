@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -49,7 +50,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from cohortium.parcel import join, split
 from node.keys import load_key
-from node.resident import Answer, NotEnrolled, Once, Resident, SessionLost, Status, Undelivered, Unreachable
+from node.resident import Answer, Copies, NotEnrolled, Resident, SessionLost, Status, Undelivered, Unreachable
 
 __all__ = ["NotEnrolled", "client_app", "serve"]
 
@@ -59,6 +60,10 @@ log = logging.getLogger("cohortium.node")
 
 HEARTBEAT_INTERVAL = 10
 """Seconds, the least that SuperLink accepts: it takes a node for gone after two of them."""
+RUNS_KEPT = 1000
+RETRY_REPLY = (0.2, 1.0, 3.0)
+"""Seconds between attempts to deliver an answer."""
+
 FAILED = "this node could not answer; its operator finds the reason in the node's log"
 REFUSED = "this node has other analyses installed than the coordinator asks for"
 
@@ -98,10 +103,10 @@ def serve(
     if ca is None and not _is_loopback(coordinator):
         raise ValueError(f"A node connects without TLS only to a loopback address; {coordinator!r} is none.")
     private_key = load_key(key)
-    app = client_app(Once(answer))
+    app, copies = client_app(answer), Copies()
     with _client(coordinator, ca, private_key) as client:
         Resident(
-            lambda: _Session(client, private_key, frozenset(bundle_hashes), app),
+            lambda: _Session(client, private_key, frozenset(bundle_hashes), app, copies),
             on_status or _ignore,
             workers,
         ).run(stop)
@@ -130,16 +135,19 @@ class _Session:
         key: ec.EllipticCurvePrivateKey,
         bundle_hashes: frozenset[str],
         app: ClientApp,
+        copies: Copies,
     ) -> None:
-        self._client, self._bundle_hashes, self._app = client, bundle_hashes, app
+        self._client, self._bundle_hashes, self._app, self._copies = client, bundle_hashes, app, copies
         self._runs: dict[int, RunInfo] = {}
         request = ActivateNodeRequest(
             public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=HEARTBEAT_INTERVAL
         )
         try:
             self.node = Node(node_id=_call(client.ActivateNode, request).node_id)
-        except (_Rejected, SessionLost):
-            raise NotEnrolled from None
+        except _Rejected as reason:
+            raise (NotEnrolled() if reason.status == httpx.codes.PRECONDITION_FAILED else reason) from None
+        except SessionLost:
+            raise Unreachable("it does not accept our signature; is the clock of this machine right?") from None
 
     def heartbeat(self) -> None:
         request = SendNodeHeartbeatRequest(node=self.node, heartbeat_interval=HEARTBEAT_INTERVAL)
@@ -160,38 +168,59 @@ class _Session:
         if run.fab_hash not in self._bundle_hashes:
             self._reply(Message(Error(ErrorCode.INVALID_FAB, REFUSED), reply_to=message))
             return
-        message.content = self._records(run.run_id, question.message_object_trees[0])
+        (records,) = question.message_object_trees[0].children
+        message.content = self._records(run.run_id, records)
+        key = run.run_id, message.metadata.group_id, records.object_id
+        if self._copies.first(key, message):
+            try:
+                answer = self._answer(message, run)
+            finally:
+                copies = self._copies.done(key)
+            for copy in copies:
+                self._reply(Message(answer, reply_to=copy))
+
+    def _answer(self, message: Message, run: RunInfo) -> RecordDict | Error:
         context = Context(run.run_id, self.node.node_id, {}, RecordDict(), {}, run.series_id)
         try:
-            reply = self._app(message, context)
+            return self._app(message, context).content
         except Exception:
             log.exception("A question could not be answered.")
-            reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, FAILED), reply_to=message)
-        self._reply(reply)
+            return Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, FAILED)
 
     def _run(self, run_id: int) -> RunInfo:
         if run_id not in self._runs:
+            if len(self._runs) >= RUNS_KEPT:
+                self._runs.clear()
             self._runs[run_id] = _call(self._client.GetRun, GetRunRequest(node=self.node, run_id=run_id)).run
         return self._runs[run_id]
 
-    def _records(self, run_id: int, tree: ObjectTree) -> RecordDict:
+    def _records(self, run_id: int, records: ObjectTree) -> RecordDict:
         """Only the records of a message are pulled: its other objects repeat what came with it.
 
         Nor is the message confirmed, which would make SuperLink delete its objects: the coordinator does that itself
         when it has the answer. Each request saved is a few milliseconds of every round.
         """
-        (records,) = tree.children
         return RecordDict({part.object_id: self._record(run_id, part.object_id) for part in records.children})
 
     def _record(self, run_id: int, object_id: str) -> ConfigRecord:
         request = PullObjectRequest(node=self.node, run_id=run_id, object_id=object_id)
         content: bytes = _call(self._client.PullObject, request).object_content
         if get_object_id(content) != object_id:
-            raise _Rejected("An object of the message is missing or is not what its name says.")
+            raise Undelivered("a part of the question is gone, or is not what its name says")
         return ConfigRecord.inflate(content)
 
     def _reply(self, message: Message) -> None:
-        """Push a reply: its envelope, then its records. Its other objects repeat these, and nobody reads them."""
+        """Push a reply, if need be more than once: a computation should not be lost to a line that drops."""
+        for delay in RETRY_REPLY:
+            try:
+                self._push(message)
+                return
+            except Unreachable:
+                time.sleep(delay)
+        self._push(message)
+
+    def _push(self, message: Message) -> None:
+        """Its envelope, then its records. Its other objects repeat these, and nobody reads them."""
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id
             request = PushMessagesRequest(
@@ -203,9 +232,9 @@ class _Session:
             )
         session_id = _call(self._client.PushMessages, request).session_id
         for record in message.content.values() if message.has_content() else ():
-            self._push(message.metadata.run_id, session_id, record.deflate())
+            self._push_object(message.metadata.run_id, session_id, record.deflate())
 
-    def _push(self, run_id: int, session_id: str, content: bytes) -> None:
+    def _push_object(self, run_id: int, session_id: str, content: bytes) -> None:
         request = PushObjectRequest(
             node=self.node,
             run_id=run_id,
@@ -219,6 +248,10 @@ class _Session:
 class _Rejected(Undelivered):
     """The coordinator does not take this request, for instance because its run has ended."""
 
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
 
 def _call(method: Callable[..., Any], request: Any) -> Any:
     """One request. Flower's retrying is not used: it cannot be stopped, and it ends the process on a 401."""
@@ -230,8 +263,9 @@ def _call(method: Callable[..., Any], request: Any) -> Any:
         status = error.response.status_code
         if status == httpx.codes.UNAUTHORIZED:
             raise SessionLost from None
-        kind = Unreachable if status >= httpx.codes.INTERNAL_SERVER_ERROR else _Rejected
-        raise kind(f"HTTP {status}") from None
+        if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise Unreachable(f"HTTP {status}") from None
+        raise _Rejected(status) from None
 
 
 def _ignore(status: str, detail: str) -> None:

@@ -1,6 +1,6 @@
 """A cohort's rows, coded by the dictionary, or every contradiction between the two, listed at once.
 
-Files (`node/sources.py`) and simulated frames come through the same `load`.
+Files (`node/sources.py`) and the frames of a simulation come through the same `load`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -97,19 +96,6 @@ def load(
     if found:
         raise InvalidData.of(found)
     return Data(dictionary, {name: coders.pop(name).column() for name in list(coders)}, rows)
-
-
-def from_frame(frame: Any, dictionary: Dictionary, *, absent: Collection[str] = ()) -> Data:
-    """Data of any frame that narwhals reads (pandas, polars, pyarrow …), judged as a node judges its files."""
-    import narwhals as nw  # noqa: PLC0415 - only simulations need it
-
-    frame = nw.from_native(frame, eager_only=True)
-    known = [name for name in frame.columns if name in dictionary]
-    try:
-        table = frame.select(known).to_arrow()
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # its message quotes a value
-        raise InvalidData(f"A column mixes text with numbers; look at {', '.join(known)}") from None
-    return load(table, dictionary, absent=absent)
 
 
 def ignored(names: Iterable[str], dictionary: Dictionary) -> list[str]:

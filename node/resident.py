@@ -7,8 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 log = logging.getLogger("cohortium.node")
@@ -20,6 +19,8 @@ HEARTBEAT_EVERY = 4.0
 """Seconds; the coordinator takes a node for gone after 20 s without one (see `node.app`)."""
 BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the coordinator; the last one repeats."""
+PAUSE = 0.1
+"""Seconds after an empty answer. Two nodes with one key end each other's waiting; this keeps them from racing."""
 GRACE = 1.0
 """Seconds that a node which is told to stop waits for answers in the making."""
 LET_GO = 0.5
@@ -121,7 +122,9 @@ class Resident:
                 failures = 0
             except SessionLost:
                 self._session = None
-            except Unreachable as reason:
+            except Undelivered as reason:
+                # A message may have been lost with the connection: a new session makes the coordinator ask again.
+                self._session = None
                 self._back_off(reason, BACKOFF[min(failures, len(BACKOFF) - 1)])
                 failures += 1
             except Exception as failure:
@@ -134,10 +137,12 @@ class Resident:
             session = self._session = self._connect()
             self._on_status("online", "Connected; waiting for questions.")
         question = session.pull()
-        if question is not None and not self._leaving.is_set():
+        if question is None:
+            self._leaving.wait(PAUSE)
+        elif not self._leaving.is_set():
             self._questions.put((session, question))
 
-    def _back_off(self, reason: Unreachable, delay: float) -> None:
+    def _back_off(self, reason: Undelivered, delay: float) -> None:
         self._on_status("unreachable", f"No answer from the coordinator ({reason}); trying again in {delay} s.")
         self._leaving.wait(delay)
 
@@ -148,6 +153,8 @@ class Resident:
                     self._session.heartbeat()
             except Undelivered as reason:
                 log.debug("heartbeat: %r", reason)  # the thread that pulls finds out by itself, and reconnects
+            except Exception:
+                log.exception("A heartbeat failed.")
 
     def _answer_all(self) -> None:
         while (item := self._questions.get()) is not None:
@@ -160,36 +167,27 @@ class Resident:
                 log.exception("A question could not be handled.")
 
 
-class Once:
-    """An `answer` that is computed once for copies of a question in flight at the same time.
+class Copies:
+    """Copies of a question in flight. The first is computed, and its answer serves all; none of the others waits.
 
-    The coordinator asks again what takes longer than it expects; the second copy then waits for the first.
+    The coordinator asks again what takes longer than it expects, and after a connection was lost.
     """
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[tuple[str, bytes], Future[bytes]] = {}
+        self._copies: dict[Hashable, list[Any]] = {}
 
-    def __call__(self, kind: str, payload: bytes) -> bytes:
-        """The answer to a question, or what computing it raised."""
+    def first(self, key: Hashable, copy: Any) -> bool:
+        """Add a copy; True if it is the first, so that the caller computes the answer."""
         with self._lock:
-            future = self._open.get((kind, payload))
-            first = future is None
-            if future is None:
-                future = self._open[kind, payload] = Future()
-        if first:
-            self._compute(kind, payload, future)
-        return future.result()
+            copies = self._copies.setdefault(key, [])
+            copies.append(copy)
+            return len(copies) == 1
 
-    def _compute(self, kind: str, payload: bytes, future: Future[bytes]) -> None:
-        try:
-            future.set_result(self._answer(kind, payload))
-        except BaseException as failure:  # the copies get it too
-            future.set_exception(failure)
-        finally:
-            with self._lock:
-                del self._open[kind, payload]
+    def done(self, key: Hashable) -> list[Any]:
+        """All copies that have come in until now."""
+        with self._lock:
+            return self._copies.pop(key)
 
 
 def _thread(target: Callable[[], None]) -> threading.Thread:

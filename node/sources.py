@@ -11,7 +11,7 @@ import csv
 import glob
 import gzip
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -51,8 +51,8 @@ class Source:
         for path in paths:
             if not path.name.lower().endswith((*_CSV, *_PARQUET)):
                 raise InvalidSource(f"`source`: {path} is neither {', '.join(_CSV)} nor {', '.join(_PARQUET)}")
-            if any(c in str(path) for c in "*?[]"):
-                raise InvalidSource(f"`source`: rename {path}; *, ?, [ and ] in a path would be read as a pattern")
+            if any(c in str(path) for c in "*?["):
+                raise InvalidSource(f"`source`: rename {path}; *, ? and [ in a path would be read as a pattern")
         return paths
 
     def commas(self, path: Path, dictionary: Dictionary) -> list[str]:
@@ -60,6 +60,14 @@ class Source:
         if self.decimal == "." or not _is_csv(path):
             return []
         return [name for name, variable in dictionary.variables.items() if variable.type == "number"]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The columns of a file in their order, twice where they are there twice; `delimiter` is that of a CSV file."""
+
+    columns: Sequence[str]
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,15 +89,15 @@ def read(source: Source, dictionary: Dictionary, absent: Collection[str] = ()) -
             raise UnknownName.of("variable", name, dictionary.variables)
     paths = source.paths()
     with locked(paths) as connection:
-        headers = {path: _header(connection, path) for path in paths}
-        _check_mapping(source, headers)
         wanted = {source.columns.get(name, name): name for name in dictionary.variables if name not in absent}
+        headers = {path: _header(connection, path, wanted) for path in paths}
+        there = {column for header in headers.values() for column in header.columns}
+        _check_mapping(source, there)
         parts = (
             _part(connection, path, header, wanted, source.commas(path, dictionary)) for path, header in headers.items()
         )
         data = load(parts, dictionary, absent=absent, missing=source.missing)
-    mapped = set(source.columns.values())
-    others = {column for header in headers.values() for column in header} - mapped
+    others = there - set(source.columns.values())
     return Loaded(data, tuple(ignored(others, dictionary)), len(paths))
 
 
@@ -109,20 +117,20 @@ def locked(paths: Collection[Path]) -> duckdb.DuckDBPyConnection:
     )
     files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     connection.execute(f"SET allowed_paths = [{files}]")  # SET takes no parameters
+    connection.execute("SET enable_progress_bar = false")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
 
 
-def _header(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    """The column names as they are in the file, in order, twice where they are there twice."""
+def _header(connection: duckdb.DuckDBPyConnection, path: Path, wanted: Collection[str]) -> Header:
     if _is_csv(path):
-        return _dialect(path)[1]
+        return _csv_header(path, wanted)
     try:
         rows = connection.execute("SELECT name, num_children FROM parquet_schema(?)", [str(path)]).fetchall()
     except duckdb.Error as error:
         raise _unreadable(path, error) from None
-    return list(_top_level(rows))
+    return Header(list(_top_level(rows)))
 
 
 def _top_level(rows: list[tuple[str, int | None]]) -> Iterator[str]:
@@ -136,24 +144,26 @@ def _top_level(rows: list[tuple[str, int | None]]) -> Iterator[str]:
             pending += (next(tree)[1] or 0) - 1
 
 
-def _dialect(path: Path) -> tuple[str, list[str]]:
-    """Delimiter and column names of a CSV file, by its first line alone: what the rows look like changes nothing."""
+def _csv_header(path: Path, wanted: Collection[str]) -> Header:
+    """Columns and delimiter of a CSV file, by its first line alone: what the rows look like changes nothing.
+
+    The delimiter is the one that yields most of the columns that are wanted, or else most columns.
+    """
     try:
-        candidates = {d: _first_row(path, d) for d in _DELIMITERS}
+        candidates = [Header(_first_row(path, d), d) for d in _DELIMITERS]
     except UnicodeDecodeError:
         raise InvalidSource(f"{path} is not UTF-8; export it again with that encoding") from None
     except (OSError, EOFError, csv.Error) as error:
         raise _unreadable(path, error) from None
-    delimiter = max(candidates, key=lambda d: len(candidates[d]))
-    names = [name.strip() for name in candidates[delimiter]]
-    if not any(names):
+    header = max(candidates, key=lambda h: (len(set(h.columns) & set(wanted)), len(h.columns)))
+    if not any(header.columns):
         raise InvalidSource(f"{path} has no header line")
-    return delimiter, names
+    return header
 
 
 def _first_row(path: Path, delimiter: str) -> list[str]:
     with _text(path) as file:
-        return next(csv.reader(file, delimiter=delimiter), [])
+        return [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
 
 
 def _text(path: Path) -> IO[str]:
@@ -165,27 +175,26 @@ def _text(path: Path) -> IO[str]:
 def _part(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
-    header: list[str],
+    header: Header,
     wanted: Mapping[str, str],
     commas: Collection[str],
 ) -> Part:
     """The wanted columns of a file; in those of `commas` a decimal comma becomes a point."""
-    chosen = [(position, wanted[column]) for position, column in enumerate(header, start=1) if column in wanted]
+    chosen = [(position, wanted[column]) for position, column in enumerate(header.columns, 1) if column in wanted]
     if not chosen:
         return Part([], [])
     select = ", ".join(f"replace(#{i}, ',', '.')" if name in commas else f"#{i}" for i, name in chosen)
-    query = f"SELECT {select} FROM {_table(path, len(header))}"  # noqa: S608 - positions and our own words only
+    query = f"SELECT {select} FROM {_table(header)}"  # noqa: S608 - positions and our own words only
     return Part([name for _, name in chosen], _batches(connection, path, query))
 
 
-def _table(path: Path, width: int) -> str:
-    """The table function that reads `path`. Text stays text, so that 007 stays 007: the dictionary decides on types."""
-    if not _is_csv(path):
+def _table(header: Header) -> str:
+    """The function that reads such a file. Text stays text, so that 007 stays 007: the dictionary decides on types."""
+    if header.delimiter is None:
         return "read_parquet(?, hive_partitioning = false)"
-    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(width))
-    delimiter = _dialect(path)[0]
+    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(header.columns)))
     return (
-        f"read_csv(?, auto_detect = false, header = true, delim = '{delimiter}', quote = '\"', escape = '\"', "
+        f"read_csv(?, auto_detect = false, header = true, delim = '{header.delimiter}', quote = '\"', escape = '\"', "
         f"hive_partitioning = false, columns = {{{columns}}})"
     )
 
@@ -197,14 +206,12 @@ def _batches(connection: duckdb.DuckDBPyConnection, path: Path, query: str) -> I
         raise _unreadable(path, error) from None
 
 
-def _check_mapping(source: Source, headers: Mapping[Path, list[str]]) -> None:
+def _check_mapping(source: Source, there: Collection[str]) -> None:
     """Every column of `[data.columns]` has to be in a file: a mistyped one would look like data that are missing."""
-    there = {column for header in headers.values() for column in header}
     for name, column in source.columns.items():
         if column not in there:
-            raise InvalidSource(
-                f"`columns`: `{name}` is mapped to `{column}`, which no file has.{did_you_mean(column, there)}"
-            )
+            hint = did_you_mean(column, there)
+            raise InvalidSource(f"`columns`: `{name}` is mapped to `{column}`, which no file has.{hint}")
 
 
 def _is_csv(path: Path) -> bool:

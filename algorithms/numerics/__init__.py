@@ -1,1 +1,1 @@
-"""Statistics on sums that several analyses share."""
+"""What several analyses share: design matrices, likelihoods, the Newton loop, life tables, pictures."""

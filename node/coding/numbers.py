@@ -48,8 +48,10 @@ class NumberCoder(Coder):
         kind = chunk.type
         if pa.types.is_large_string(kind):
             return self._read_text(chunk)
+        if pa.types.is_decimal(kind):  # Arrow's own conversion is off by a rounding, that of text is not
+            return self._parse(chunk.cast(pa.large_string()))
         whole = pa.types.is_integer(kind) or (pa.types.is_boolean(kind) and self.variable.type == "integer")
-        if whole or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        if whole or pa.types.is_floating(kind):
             return chunk.cast(pa.float64(), safe=False)
         return self._all_wrong(chunk)
 
@@ -110,7 +112,7 @@ class NumberCoder(Coder):
         v, unit = self.variable, f" (unit {self.variable.unit})" if self.variable.unit else ""
         rules: list[tuple[str, Callable[[NDArray[np.float64]], Rows]]] = [("not finite", np.isinf)]
         if v.type == "integer":
-            rules.append(("not a whole number", lambda x: x != np.rint(x)))
+            rules.append(("not a whole number", lambda x: abs(x - np.rint(x)) > 0))
             rules.append(
                 ("beyond ±2^53, where whole numbers are no longer exact", lambda x: abs(x) > _LARGEST_EXACT_INTEGER)
             )

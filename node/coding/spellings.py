@@ -99,14 +99,17 @@ class IdentifierCoder(Coder):
         grow(self._keys, keys)
 
     def column(self) -> NDArray[np.generic]:  # noqa: D102 - as above
-        known = np.sort(self._keys)  # np.unique would build a hash table several times as large
-        known = known[np.append(True, known[1:] != known[:-1])] if len(known) else known
-        # The key for missing is the smallest of all, so it gets -1 if it is there.
-        offset = 1 if len(known) and known[0] == _NO_KEY else 0
-        codes = np.empty(len(self._keys), dtype=np.int32)
-        for start in range(0, len(codes), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            codes[block] = np.searchsorted(known, self._keys[block]) - offset
+        # Numbered along the sorted keys, in blocks: np.unique would take several times the memory. The key for missing
+        # is the smallest, so counting from -2 gives it -1.
+        order = np.argsort(self._keys)
+        codes = np.empty(len(order), dtype=np.int32)
+        code, last = (-2 if np.any(self._keys == _NO_KEY) else -1), None
+        for start in range(0, len(order), _BLOCK):
+            rows = order[start : start + _BLOCK]
+            keys = self._keys[rows]
+            is_new = np.append(last is None or keys[0] != last, keys[1:] != keys[:-1])
+            codes[rows] = code + np.cumsum(is_new)
+            code, last = codes[rows[-1]], keys[-1]
         return codes
 
 
@@ -129,14 +132,17 @@ def _keys(chunk: pa.Array) -> NDArray[np.int64]:
     whole = pc.fill_null(pc.match_substring_regex(text, _WHOLE), True)
     keys = _filled(pc.if_else(whole, text, None).cast(pa.int64()))
     others = ~whole.to_numpy(zero_copy_only=False)
-    keys[others] = [_key(value) for value in text.filter(pc.invert(whole)).to_pylist()]
+    keys[others] = _digests(text.filter(pc.invert(whole)).to_pylist())
     return keys
 
 
+def _digests(values: list[str]) -> NDArray[np.int64]:
+    joined = b"".join([blake2b(value.encode(), digest_size=8).digest() for value in values])
+    return np.frombuffer(joined, dtype="<i8")
+
+
 def _key(value: str) -> int:
-    if re.fullmatch(_WHOLE, value):
-        return int(value)
-    return int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), "little", signed=True)
+    return int(value) if re.fullmatch(_WHOLE, value) else int(_digests([value])[0])
 
 
 def _filled(numbers: pa.Array) -> NDArray[np.int64]:

@@ -114,14 +114,17 @@ def test_a_small_cohort_refuses(node):
     assert (problem.kind, problem.rule, arrays) == ("Refused", "min_people", {})
 
 
-def test_an_unforeseen_error_keeps_its_words_at_the_node(node, capsys):
+def test_an_unforeseen_error_keeps_its_words_at_the_node(node, caplog):
     problem, _ = reply(node, question(), scale=13)
     assert problem.kind == "NodeFailed"
-    captured = capsys.readouterr()
-    for text in (problem.message, captured.out, captured.err):
-        assert str(SECRET) not in text
-    assert problem.message.split()[-1].rstrip(".") in captured.out + captured.err
-    assert "test_answer.py:" in captured.out + captured.err
+    assert str(SECRET) not in problem.message + caplog.text
+    assert problem.message.split()[-1].rstrip(".") in caplog.text
+    assert "test_answer.py:" in caplog.text
+
+
+def test_a_node_inside_another_program_is_silent(node, capfd):
+    reply(node, question(), scale=1)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_bytes_that_are_no_message_get_an_answer(node):

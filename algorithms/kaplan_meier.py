@@ -1,0 +1,194 @@
+"""Survival curves: the product-limit estimate on the time grid that the dictionary fixes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from algorithms.numerics.life_table import IntervalType, LifeTable, life_table
+from algorithms.numerics.survival_curves import Curve, Point, chart_rows, curve_of, round_times
+from algorithms.numerics.time_grid import TimeGridParams, follow_up, group_codes
+from cohortium import report
+from cohortium.analysis import Confidence, Rounds, analysis, ask
+from cohortium.data import Data
+from cohortium.errors import CannotEstimate, InvalidQuestion
+from cohortium.quantities import Count, Sums, Table, TimeGrid
+from cohortium.result import Result
+
+if TYPE_CHECKING:
+    import altair
+
+
+class KaplanMeierParams(TimeGridParams):
+    """Whose survival, and what of it."""
+
+    horizon: float | None = Field(None, gt=0, description="Time up to which the restricted mean survival is wanted.")
+    confidence: float = Confidence
+    confidence_type: IntervalType = Field(
+        "log-log", description="Scale on which the confidence limits are symmetric: log-log, log (as R does) or plain."
+    )
+
+    def check(self) -> None:
+        """Raises FormulaError or InvalidQuestion for what has no survival curve."""
+        super().check()
+        end = self.points * self.step
+        if self.horizon is not None and self.horizon > end * (1 + 1e-9):
+            raise InvalidQuestion(f"`horizon` lies beyond the end of the time grid, {end:g}.")
+
+
+class LifeTables(Sums):
+    """People per group and grid point (groups, points + 1): who enters, has the event, leaves without it."""
+
+    n: Count
+    excluded: Table
+    missing: Table
+    no_follow_up: Table
+    entries: TimeGrid
+    events: TimeGrid
+    censorings: TimeGrid
+
+
+def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
+    """Entries, events and censorings of one cohort on the grid."""
+    shape = (len(params.groups), params.points + 1)
+    tables = np.zeros((3, *shape))
+    variables = [name.name for name in params.formula.names]
+    complete = 0
+    for block in data.blocks(variables):
+        complete += len(block)
+        entry, leaving, event = follow_up(block, params)
+        group = group_codes(block, params)
+        followed = entry < leaving
+        cells = group * shape[1]
+        for table, at, who in zip(
+            tables, (entry, leaving, leaving), (followed, followed & event, followed & ~event), strict=True
+        ):
+            table[:] += np.bincount((cells + at)[who], minlength=table.size).reshape(shape)
+    used = tables[0].sum()
+    return LifeTables(
+        n=used,
+        excluded=np.array(float(len(data) - complete)),
+        missing=np.array([float(np.count_nonzero(data.missing(name))) for name in variables]),
+        no_follow_up=np.array(complete - used),
+        entries=tables[0],
+        events=tables[1],
+        censorings=tables[2],
+    )
+
+
+class KaplanMeierResult(Result):
+    """Survival curves by group."""
+
+    formula: str = Field(description="The formula as it was asked.")
+    unit: str | None = Field(None, description="Unit of time.")
+    interval: float = Field(description="Width of the time grid.")
+    horizon: float | None = Field(None, description="End of the restricted mean.")
+    confidence: float = Field(description="Level of the confidence limits.")
+    confidence_type: str = Field(description="Scale on which they are symmetric.")
+    curves: dict[str, Curve] = Field(description="The curves, by group.")
+    missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
+    no_follow_up: int | None = Field(description="People whose follow-up has no length on the grid; never at risk.")
+
+    def __getitem__(self, group: str) -> Curve:
+        return self.curves[group]
+
+    def at(self, times: float | Sequence[float]) -> dict[str, tuple[Point, ...]]:
+        """Every group's curve at one or more times."""
+        wanted = [times] if isinstance(times, int | float) else times
+        return {group: tuple(curve.at(float(t)) for t in wanted) for group, curve in self.curves.items()}
+
+    def tables(self) -> list[report.Table]:
+        """One row per group; then the curves at a handful of times."""
+        level = f"{100 * self.confidence:g}% CI"
+        restricted = (f"mean to {self.horizon:g}", "std. error") if self.horizon is not None else ()
+        columns = ("group", "people", "events", "median", f"{level} low", f"{level} high", *restricted)
+        rows = tuple(_group_row(name, curve) for name, curve in self.curves.items())
+        times = round_times(max(c.time[-1] for c in self.curves.values()))
+        shown = ("group", "time", "survival", "std. error", f"{level} low", f"{level} high")
+        points = [(name, point) for name, found in self.at(times).items() for point in found]
+        kept = tuple(
+            (name, p.time, p.survival, p.std_error, p.ci_low, p.ci_high)
+            for name, p in points
+            if math.isfinite(p.survival)
+        )
+        return [report.Table("Groups", columns, rows), report.Table("Survival", shown, kept)]
+
+    def to_frame(self, backend: str | None = None) -> Any:
+        """The whole curves as a data frame, one row per group and time; `backend` as for every result."""
+        columns = tuple(
+            name for name in Curve.model_fields if isinstance(getattr(next(iter(self.curves.values())), name), tuple)
+        )
+        rows = [
+            (group, *row)
+            for group, curve in self.curves.items()
+            for row in zip(*(getattr(curve, name) for name in columns), strict=True)
+        ]
+        return report.as_frame(report.Table("Curves", ("group", *columns), tuple(rows)), backend)
+
+    def chart(self) -> altair.TopLevelMixin | None:
+        """The curves as steps with their confidence bands."""
+        from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
+
+        rows = [row for group, curve in self.curves.items() for row in chart_rows(group, curve)]
+        return charts.curves(rows, time=f"time ({self.unit})" if self.unit else "time", survival="survival")
+
+
+@analysis
+def kaplan_meier(params: KaplanMeierParams) -> Rounds[KaplanMeierResult]:
+    """Survival curves (Kaplan-Meier).
+
+    What share of each group is still without the event after a given time? Product-limit estimate with Greenwood's
+    standard error, Nelson-Aalen cumulative hazard, median and restricted mean survival. Times are whole steps of the
+    dictionary's precision (or of `interval`, rounded up); at a tie events come before censorings; somebody who enters
+    late is at risk from then on, entry < t <= exit. One round. The interval is log-log by default (in R it is log).
+    Source: Kaplan & Meier (1958), JASA 53:457.
+    """
+    total = yield from ask(life_tables)
+    if not total.n:
+        raise CannotEstimate("No cohort has anybody with follow-up and a value for every variable of the formula.")
+    tables = {
+        group: life_table(params.step, total.entries[i], total.events[i], total.censorings[i])
+        for i, group in enumerate(params.groups)
+        if total.entries[i].any()
+    }
+    variables = [name.name for name in params.formula.names]
+    return KaplanMeierResult(
+        n=round(total.n),
+        n_excluded=_whole(float(total.excluded)),
+        formula=str(params.formula),
+        unit=params.dictionary[params.surv.time.name].unit,
+        interval=params.step,
+        horizon=params.horizon,
+        confidence=params.confidence,
+        confidence_type=params.confidence_type,
+        curves={
+            group: curve_of(table, confidence=params.confidence, kind=params.confidence_type, horizon=params.horizon)
+            for group, table in tables.items()
+        },
+        missing={name: _whole(count) for name, count in zip(variables, total.missing, strict=True)},
+        no_follow_up=_whole(float(total.no_follow_up)),
+        warnings=tuple(_warnings(total, tables, params)),
+    )
+
+
+def _warnings(total: LifeTables, tables: dict[str, LifeTable], params: KaplanMeierParams) -> list[str]:
+    found = [f"Nobody is in {group}: it has no curve." for group in params.groups if group not in tables]
+    if total.no_follow_up != 0:  # NaN, which differs from 0, where it is withheld
+        found.append("Some people's follow-up has no length on the time grid: they are never at risk and are left out.")
+    for group, table in tables.items():
+        if params.horizon is not None and table.time[-1] < params.horizon and table.survival[-1] > 0:
+            found.append(f"Nobody of {group} is followed to the horizon; its curve is carried on at the last level.")
+    return found
+
+
+def _group_row(name: str, curve: Curve) -> tuple[str | float | int | None, ...]:
+    median = (m if math.isfinite(m) else "not reached" for m in (curve.median, curve.median_low, curve.median_high))
+    return (name, curve.n, curve.n_events, *median, *(() if curve.rmst is None else (curve.rmst, curve.rmst_se)))
+
+
+def _whole(count: Any) -> int | None:
+    return None if math.isnan(count) else round(count)

@@ -1,0 +1,290 @@
+"""Survival curves against R's survival package and lifelines on the pooled records."""
+
+import math
+
+import lifelines
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import gbsg2, lung, named, split
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lifelines.utils import restricted_mean_survival_time
+
+from cohortium.dictionary import Dictionary, Variable
+from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion, Refused
+from node.disclosure import Policy
+from simulation import network
+
+EXAMPLES = [
+    {"formula": "Surv(time, dead) ~ 1"},
+    {"formula": "Surv(time, dead) ~ arm + sex", "interval": 10, "horizon": 50},
+]
+
+
+def close(values, expected, rtol=1e-9, atol=1e-12):
+    np.testing.assert_allclose(values, expected, rtol=rtol, atol=atol)
+
+
+def people(n=200, seed=0, longest=60):
+    rng = np.random.default_rng(seed)
+    time = np.ceil(rng.exponential(25, n)).clip(1, longest)
+    return pd.DataFrame(
+        {
+            "time": time,
+            "dead": rng.random(n) < 0.6,
+            "arm": rng.choice(["a", "b"], n),
+            "sex": rng.choice(["f", "m"], n),
+            "age": rng.normal(60, 10, n),
+            "start": np.floor(rng.uniform(0, 1, n) * time),
+        }
+    )
+
+
+def test_lung(ask):  # R 4.2.2, survival 3.5-3
+    result = ask("kaplan_meier", split(lung(), "blk3@age"), formula="Surv(time, dead) ~ 1", horizon=730)
+    points = result.at([180, 365, 730])["all"]
+    close([p.survival for p in points], [0.721670653409762, 0.409241624460064, 0.115693098344539])
+    close([p.std_error / p.survival for p in points], [0.041310283753093, 0.0875366434665631, 0.244597108406769])
+    close([p.cumulative_hazard for p in points], [0.32482808952932, 0.888324574368183, 2.12504279829714])
+    close([p.cumulative_hazard_se for p in points], [0.0411366442433621, 0.0869653876569276, 0.239135554893498])
+    close([points[1].ci_low, points[1].ci_high], [0.338714269088323, 0.478380767646914])
+    curve = result["all"]
+    assert curve.median == 310
+    close([curve.rmst, curve.rmst_se], [357.073251610298, 16.2193442355464])
+    assert (result.n, curve.n_events, result.rounds, result.no_follow_up) == (228, 165, 1, 0)
+
+
+def lifelines_curve(frame, entry=None, kind="log-log"):
+    fit = lifelines.KaplanMeierFitter().fit(frame["time"], frame["dead"], entry=None if entry is None else frame[entry])
+    assert kind == "log-log"
+    return fit
+
+
+def test_gbsg2_by_hormone_therapy(ask):
+    frame = gbsg2()
+    result = ask("kaplan_meier", split(frame, "blk4@age"), formula="Surv(time, cens) ~ horTh")
+    assert list(result.curves) == ["horTh[no]", "horTh[yes]"]
+    for level in ("no", "yes"):
+        part = frame[frame["horTh"] == level].rename(columns={"cens": "dead"})
+        fit, curve = lifelines_curve(part), result[f"horTh[{level}]"]
+        table = fit.event_table.iloc[1:]
+        assert curve.time == tuple(table.index)
+        assert curve.at_risk == tuple(table["at_risk"])
+        assert curve.events == tuple(table["observed"])
+        assert curve.censored == tuple(table["censored"])
+        close(curve.survival, fit.survival_function_["KM_estimate"].to_numpy()[1:])
+        close(curve.ci_low, fit.confidence_interval_.iloc[1:, 0])
+        close(curve.ci_high, fit.confidence_interval_.iloc[1:, 1])
+        assert curve.median == fit.median_survival_time_
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10**6), cohorts=st.integers(1, 6), n=st.integers(30, 150))
+def test_any_split_is_the_pooled_curve(seed, cohorts, n):
+    frame = people(n, seed)
+    where = np.random.default_rng(seed).integers(0, cohorts, n)
+    study = network(named([frame[where == k] for k in range(cohorts)])).study()
+    curve = study.run("kaplan_meier", formula="Surv(time, dead) ~ 1", horizon=20).result()["all"]
+    fit = lifelines_curve(frame)
+    close(curve.survival, fit.survival_function_["KM_estimate"].to_numpy()[1:], atol=1e-12)
+    hazard = lifelines.NelsonAalenFitter(nelson_aalen_smoothing=False).fit(frame["time"], frame["dead"])
+    close(curve.cumulative_hazard, hazard.cumulative_hazard_.to_numpy()[1:, 0])
+    if max(curve.time) >= 20:
+        close(curve.rmst, restricted_mean_survival_time(fit, t=20))
+
+
+def test_late_entry(ask):
+    frame = people(300, 2)
+    frame = frame[frame["start"] < frame["time"]]
+    result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(start, time, dead) ~ arm")
+    for level in ("a", "b"):
+        part, curve = frame[frame["arm"] == level], result[f"arm[{level}]"]
+        # Counted by hand: at risk at t are those with entry < t <= exit.
+        for t, at_risk, events in zip(curve.time, curve.at_risk, curve.events, strict=True):
+            assert at_risk == ((part["start"] < t) & (t <= part["time"])).sum()
+            assert events == ((part["time"] == t) & part["dead"]).sum()
+        ratios = 1 - np.array(curve.events) / np.array(curve.at_risk)
+        close(curve.survival, np.cumprod(ratios))
+
+
+class TestIntervals:
+    @pytest.mark.parametrize("kind", ["plain", "log", "log-log"])
+    def test_by_hand_at_the_first_event(self, ask, kind):
+        frame = pd.DataFrame({"time": [1, 2, 3, 4] * 10, "dead": [True, False, True, False] * 10})
+        curve = ask(
+            "kaplan_meier", named([frame]), formula="Surv(time, dead) ~ 1", confidence_type=kind, confidence=0.9
+        )["all"]
+        s, z = 0.75, 1.6448536269514722
+        error = math.sqrt(10 / (40 * 30))
+        wanted = {
+            "plain": (s - z * s * error, s + z * s * error),
+            "log": (s * math.exp(-z * error), s * math.exp(z * error)),
+            "log-log": (s ** math.exp(-z * error / math.log(s)), s ** math.exp(z * error / math.log(s))),
+        }[kind]
+        close([curve.ci_low[0], curve.ci_high[0]], np.clip(wanted, 0, 1))
+        close(curve.std_error[0], s * error)
+
+    def test_median_interval_inverts_the_band(self, ask):  # R: survfit(Surv(time, dead) ~ 1, conf.type = "log-log")
+        curve = ask("kaplan_meier", split(lung(), "mod3"), formula="Surv(time, dead) ~ 1")["all"]
+        assert (curve.median_low, curve.median_high) == (284, 361)
+
+    def test_before_any_event_and_after_the_last_person(self, ask):
+        frame = pd.DataFrame({"time": [1, 2, 3], "dead": [False, True, True]})
+        result = ask("kaplan_meier", named([frame]), formula="Surv(time, dead) ~ 1", horizon=3)
+        curve = result["all"]
+        assert (curve.survival, curve.ci_low[0], curve.ci_high[0]) == ((1.0, 0.5, 0.0), 1.0, 1.0)
+        assert math.isnan(curve.ci_low[2])
+        assert math.isnan(curve.std_error[2])
+        assert curve.at(0).survival == 1.0
+        assert curve.at(99).survival == 0.0
+        assert (curve.rmst, curve.median) == (2.5, 2.0)
+        assert result.summary()
+
+    def test_a_median_that_is_not_reached_is_infinite(self, ask):
+        frame = pd.DataFrame({"time": [1, 5, 5, 5], "dead": [True, False, False, False]})
+        result = ask("kaplan_meier", named([frame]), formula="Surv(time, dead) ~ 1")
+        assert result["all"].median == math.inf
+        assert "not reached" in result.summary()
+        assert math.isnan(result["all"].at(6).survival)
+
+
+class TestGrid:
+    def test_intervals_round_up(self, ask):
+        frame = people(300, 5)
+        months = frame.assign(time=np.ceil(frame["time"] / 7) * 7)
+        wide = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ 1", interval=7)
+        fit = lifelines_curve(months)
+        close(wide["all"].time, fit.survival_function_.index[1:])
+        close(wide["all"].survival, fit.survival_function_["KM_estimate"].to_numpy()[1:])
+        assert wide.interval == 7
+
+    def test_until_censors_later_exits(self, ask):
+        frame = people(300, 6)
+        cut = frame.assign(time=frame["time"].clip(upper=20), dead=frame["dead"] & (frame["time"] <= 20))
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ 1", until=20)
+        close(result["all"].survival, lifelines_curve(cut).survival_function_["KM_estimate"].to_numpy()[1:])
+        assert max(result["all"].time) == 20
+
+    def test_tenths_are_exact(self, ask):
+        times = np.round(np.arange(1, 31) * 0.1, 1)
+        variables = {
+            "time": Variable(type="number", precision=0.1, maximum=3.0),
+            "dead": Variable(type="boolean"),
+        }
+        dictionary = Dictionary(name="d", version="1", variables=variables)
+        frame = pd.DataFrame({"time": times, "dead": True})
+        curve = ask("kaplan_meier", named([frame]), dictionary=dictionary, formula="Surv(time, dead) ~ 1")["all"]
+        close(curve.time, times)
+        assert curve.events == (1,) * 30
+
+    @pytest.mark.parametrize(
+        ("time", "options", "message"),
+        [
+            (Variable(type="number", maximum=50), {}, "no `precision` for `time`.*`interval`"),
+            (Variable(type="integer"), {}, "no `maximum` for `time`.*`until`"),
+            (Variable(type="integer", maximum=50), {"horizon": 60}, "beyond the end"),
+        ],
+    )
+    def test_a_grid_that_the_dictionary_does_not_fix(self, ask, time, options, message):
+        dictionary = Dictionary(name="d", version="1", variables={"time": time, "dead": Variable(type="boolean")})
+        frames = named([pd.DataFrame({"time": [1.0, 2.0], "dead": [True, False]})])
+        with pytest.raises(InvalidQuestion, match=message):
+            ask("kaplan_meier", frames, dictionary=dictionary, formula="Surv(time, dead) ~ 1", **options)
+
+    @pytest.mark.parametrize("options", [{"interval": 5, "until": 50}, {"until": 50}])
+    def test_interval_and_until_complete_the_grid(self, ask, options):
+        kind = "number" if "interval" in options else "integer"
+        dictionary = Dictionary(
+            name="d", version="1", variables={"time": Variable(type=kind), "dead": Variable(type="boolean")}
+        )
+        frame = people(50)[["time", "dead"]]
+        result = ask("kaplan_meier", named([frame]), dictionary=dictionary, formula="Surv(time, dead) ~ 1", **options)
+        assert max(result["all"].time) <= 50
+
+    def test_no_follow_up_is_counted(self, ask):
+        frame = people(60).assign(start=0.0)
+        frame.loc[:4, "start"] = frame.loc[:4, "time"]
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(start, time, dead) ~ 1")
+        assert (result.n, result.no_follow_up, result.n_excluded) == (55, 5, 0)
+        assert any("no length" in w for w in result.warnings)
+
+    def test_few_people_per_interval_are_refused(self, ask):
+        with pytest.raises(Refused, match="interval"):
+            ask("kaplan_meier", split(people(), "mod3"), policy=Policy(), formula="Surv(time, dead) ~ 1")
+
+
+class TestGroups:
+    def test_variables_are_crossed(self, ask):
+        frame = people(400).assign(old=lambda f: f["age"] > 60)
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ arm + old")
+        assert list(result.curves) == ["arm[a]:old[no]", "arm[a]:old[yes]", "arm[b]:old[no]", "arm[b]:old[yes]"]
+        part = frame[(frame["arm"] == "b") & frame["old"]]
+        close(
+            result["arm[b]:old[yes]"].survival, lifelines_curve(part).survival_function_["KM_estimate"].to_numpy()[1:]
+        )
+
+    def test_cut_makes_groups(self, ask):
+        frame = people(400)
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ cut(age, [60])")
+        assert list(result.curves) == ["cut(age, [60])[(-inf,60]]", "cut(age, [60])[(60,inf)]"]
+        assert result["cut(age, [60])[(60,inf)]"].n == (frame["age"] > 60).sum()
+
+    def test_a_group_that_a_cohort_or_everybody_lacks(self, ask):
+        frame = people(300)
+        frames = named([frame[frame["arm"] == "a"], frame[frame["arm"] == "b"], frame.iloc[:0]])
+        result = ask("kaplan_meier", frames, formula="Surv(time, dead) ~ arm * sex")
+        assert sum(c.n for c in result.curves.values()) == 300
+        frame.loc[frame["arm"] == "b", "sex"] = "f"
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ arm * sex")
+        assert "arm[b]:sex[m]" not in result.curves
+        assert any("arm[b]:sex[m]" in w for w in result.warnings)
+
+    def test_missing_values(self, ask):
+        frame = people(300)
+        frame.loc[::10, "arm"] = None
+        frame.loc[::15, "time"] = np.nan
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ arm")
+        complete = frame.dropna(subset=["arm", "time"])
+        assert (result.n, result.n_excluded) == (len(complete), 300 - len(complete))
+        assert result.missing == {"time": 20, "dead": 0, "arm": 30}
+
+    def test_order_of_cohorts_does_not_change_a_bit(self, ask):
+        frames = split(people(300), "blk3")
+        turned = dict(zip("zyx", frames.values(), strict=True))
+        first, second = (ask("kaplan_meier", f, formula="Surv(time, dead) ~ arm") for f in (frames, turned))
+        assert first.curves == second.curves
+
+
+class TestWrongQuestions:
+    @pytest.mark.parametrize(
+        ("formula", "position"),
+        [
+            ("time ~ arm", 0),
+            ("Surv(time, dead) ~ age", 19),
+            ("Surv(time, age) ~ 1", 11),
+            ("Surv(sex, dead) ~ 1", 5),
+            ("Surv(time, dead) ~ log(age)", 19),
+            ("Surv(time, dead) ~ arm + offset(age)", 32),
+            ("Surv(time, dead) ~ arm + (1 | sex)", 30),
+        ],
+    )
+    def test_points_at_the_character(self, ask, formula, position):
+        with pytest.raises(FormulaError) as raised:
+            ask("kaplan_meier", split(people(), "mod3"), formula=formula)
+        assert raised.value.position == position
+
+    def test_nobody_is_complete(self, ask):
+        with pytest.raises(CannotEstimate, match="follow-up"):
+            ask("kaplan_meier", named([people().assign(arm=None).astype({"arm": "str"}).iloc[:0]]),
+                formula="Surv(time, dead) ~ 1", until=10, interval=1)  # fmt: skip
+
+
+def test_shows_itself(ask):
+    result = ask("kaplan_meier", split(people(), "mod3"), formula="Surv(time, dead) ~ arm", horizon=30)
+    assert "arm[a]" in result.summary()
+    frame = result.to_frame("pandas")
+    assert len(frame) == sum(len(c.time) for c in result.curves.values())
+    assert list(frame.columns[:3]) == ["group", "time", "at_risk"]
+    drawn = result.chart().to_dict()
+    assert drawn["layer"][1]["mark"]["interpolate"] == "step-after"

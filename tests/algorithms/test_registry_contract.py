@@ -1,0 +1,137 @@
+"""What every registered analysis must keep, so that nodes, coordinator, command line and docs can derive from it.
+
+A new analysis takes part by itself: its test file names questions about `datasets.volunteers` in `EXAMPLES`.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pytest
+from datasets import split, volunteers
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel
+
+import algorithms
+from cohortium.analysis import conduct, find, registry
+from cohortium.data import Data
+from cohortium.quantities import Array, Count, Counts, Kind, SumOver, Sums
+from cohortium.secure_sum import add_up, encode
+from simulation import network
+
+ANALYSES = sorted(registry())
+STATISTICS = [(name, statistic) for name in ANALYSES for statistic in find(name).statistics]
+EXAMPLES = [(name, example) for name in ANALYSES for example in import_module(f"test_{name}").EXAMPLES]
+
+
+def test_every_file_is_one_analysis_of_its_name():
+    files = [p.stem for p in Path(algorithms.__file__).parent.glob("*.py") if p.stem != "__init__"]
+    assert sorted(files) == [name for name in ANALYSES if find(name).module.__name__.startswith("algorithms.")]
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+class TestEveryAnalysis:
+    def test_has_a_docstring_with_title_model_and_source(self, name):
+        title, *rest = find(name).doc.splitlines()
+        assert title.endswith(".")
+        assert len(title) < 100
+        assert "Source:" in "\n".join(rest)
+
+    def test_has_a_test_file_with_examples(self, name):
+        assert (Path(__file__).parent / f"test_{name}.py").exists()
+        assert import_module(f"test_{name}").EXAMPLES
+
+    @pytest.mark.parametrize("part", ["params", "result"])
+    def test_schema_renders_and_every_field_is_described(self, name, part):
+        schema = getattr(find(name).view(), part)
+        Draft202012Validator.check_schema(schema)
+        for record in [schema, *schema.get("$defs", {}).values()]:
+            if record.get("title") in {"Estimate", "Point"}:  # the names say it
+                continue
+            bare = [field for field, about in record.get("properties", {}).items() if not about.get("description")]
+            assert not bare, f"{record['title']}: {bare}"
+
+    def test_result_can_be_shown(self, name):
+        assert issubclass(find(name).result, BaseModel)
+        assert "tables" in vars(find(name).result) or "tables" in dir(find(name).result)
+
+    def test_asks_at_least_one_statistic(self, name):
+        assert find(name).statistics
+
+
+@pytest.mark.parametrize(("name", "statistic"), STATISTICS)
+def test_every_released_field_declares_its_kind(name, statistic):
+    record = find(name).sums(statistic)
+    assert record.kinds
+    assert all(isinstance(kind, Kind) for kind in record.kinds.values())
+
+
+def test_a_record_without_kinds_cannot_be_written():
+    with pytest.raises(TypeError, match="must declare exactly one kind"):
+
+        class Bare(Sums):
+            n: Count
+            total: float
+
+    with pytest.raises(TypeError, match="which is not a Count"):
+
+        class Astray(Sums):
+            n: Counts
+            total: Annotated[Array, SumOver("people")]
+
+
+def _conduct(name, example, cohorts, seen=None):
+    """Run an analysis over Data objects; `seen` collects the answers of every cohort."""
+    params = find(name).params.bind(example, cohorts[0].dictionary)
+
+    def ask_all_nodes(question):
+        statistic = find(name).statistic(question.statistic)
+        values = {k: float(v) if v.ndim == 0 else v for k, v in question.broadcast.items()}
+        answers = {str(k): encode(statistic(data, params, **values)) for k, data in enumerate(cohorts)}
+        if seen is not None:
+            seen.append((question.statistic, answers))
+        return add_up(find(name).sums(question.statistic), answers)
+
+    return conduct(find(name), params, ask_all_nodes)
+
+
+@pytest.fixture(scope="module")
+def cohorts():
+    """Three cohorts, the last of which has nobody."""
+    frames = split(volunteers(), "blk3")
+    frames["c2"] = frames["c2"].iloc[:0]
+    nodes = network(frames).service.nodes
+    return [node.data for node in nodes.values()]
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+class TestEveryExample:
+    def test_an_empty_cohort_answers_in_the_same_shapes_with_nothing(self, name, example, cohorts):
+        seen = []
+        _conduct(name, example, cohorts, seen)
+        for statistic, answers in seen:
+            shapes = {k: {f: a.shape for f, a in arrays.items()} for k, arrays in answers.items()}
+            assert shapes["0"] == shapes["1"] == shapes["2"], statistic
+            counts = {k: v for k, v in answers["2"].items() if k in ("n", "rows")}
+            assert all(not np.any(v) for v in counts.values())
+
+    def test_is_the_same_twice_and_in_any_order(self, name, example, cohorts):
+        first = _conduct(name, example, cohorts).model_dump_json()
+        assert first == _conduct(name, example, cohorts).model_dump_json()
+        assert first == _conduct(name, example, cohorts[::-1]).model_dump_json()
+
+    def test_result_survives_the_wire_and_shows_itself(self, name, example, cohorts):
+        result = _conduct(name, example, cohorts)
+        again = type(result).model_validate_json(result.model_dump_json())
+        assert again.model_dump_json() == result.model_dump_json()
+        assert again.summary() == result.summary()
+        assert again.tables()[0].rows is not None
+        chart = again.chart()
+        assert chart is None or chart.to_dict()
+
+    def test_a_node_answers_from_data_alone(self, name, example, cohorts):
+        data = cohorts[0]
+        copy = Data(data.dictionary, {k: v.copy() for k, v in data.columns.items()}, len(data))
+        _conduct(name, example, [copy])
+        assert all(np.array_equal(copy.columns[k], v, equal_nan=v.dtype.kind == "f") for k, v in data.columns.items())

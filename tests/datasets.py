@@ -1,0 +1,134 @@
+"""Public tables of real people, and the splits over cohorts that the reference values were computed with.
+
+`epil.csv` beside this file holds the seizure counts of Thall & Vail (1990), Biometrics 46:657, as R's MASS ships them;
+the other tables come with scikit-learn, statsmodels and lifelines.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+BLOCKS = {"blk3": (0.5, 0.8), "blk4": (0.4, 0.7, 0.9)}
+
+
+def split(frame: pd.DataFrame, rule: str) -> dict[str, pd.DataFrame]:
+    """Divide the rows over cohorts c0, c1 ...
+
+    `mod3`: row i goes to cohort i mod 3. `blk3`, `blk4`: consecutive blocks of unequal size. `blk3@age`: the same after
+    a stable sort by that column. `by@firm`: one cohort per value of that column.
+    """
+    kind, _, column = rule.partition("@")
+    if kind == "by":
+        return named([frame[frame[column] == value] for value in sorted(frame[column].unique())])
+    if column:
+        frame = frame.sort_values(column, kind="mergesort")
+    if kind.startswith("mod"):
+        cohorts = int(kind[3:])
+        return named([frame.iloc[k::cohorts] for k in range(cohorts)])
+    n = len(frame)
+    cuts = [0, *(math.floor(share * n + 1e-9) for share in BLOCKS[kind]), n]
+    return named([frame.iloc[a:b] for a, b in pairwise(cuts)])
+
+
+def named(frames: list[pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Cohorts c0, c1 ... with these rows."""
+    return {f"c{k}": frame.reset_index(drop=True) for k, frame in enumerate(frames)}
+
+
+@cache
+def _diabetes() -> pd.DataFrame:
+    from sklearn.datasets import load_diabetes
+
+    return load_diabetes(scaled=False, as_frame=True).frame
+
+
+def diabetes() -> pd.DataFrame:
+    """442 people with diabetes and the progression of their disease a year later."""
+    return _diabetes().copy()
+
+
+@cache
+def _statsmodels(name: str) -> pd.DataFrame:
+    import statsmodels.api as sm
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(sm.datasets, name).load_pandas().data
+
+
+def fair() -> pd.DataFrame:
+    """6366 women; `y` says whether they had an affair, occupation is a category `1` to `6`."""
+    frame = _statsmodels("fair").copy()
+    frame["y"] = (frame["affairs"] > 0).astype(int)
+    frame["visits"] = frame["affairs"].apply(math.floor)
+    frame["job"] = frame["occupation"].astype(int).astype(str)
+    return frame
+
+
+def randhie() -> pd.DataFrame:
+    """20190 person-years of the RAND health insurance experiment, with outpatient visits."""
+    return _statsmodels("randhie").copy()
+
+
+def longley() -> pd.DataFrame:
+    """16 years of economic figures, a classic of ill conditioning."""
+    return _statsmodels("longley").copy()
+
+
+def grunfeld() -> pd.DataFrame:
+    """11 firms over 20 years: investment, market value, capital."""
+    return _statsmodels("grunfeld").copy()
+
+
+def epil() -> pd.DataFrame:
+    """236 two-week seizure counts of 59 people; `weeks` is the length of each period."""
+    frame = pd.read_csv(Path(__file__).parent / "data" / "epil.csv", float_precision="round_trip")
+    frame["trtp"] = (frame["trt"] == "progabide").astype(int)
+    frame["weeks"] = 2.0
+    return frame
+
+
+@cache
+def _lifelines(name: str) -> pd.DataFrame:
+    import lifelines.datasets
+
+    return getattr(lifelines.datasets, f"load_{name}")()
+
+
+def lung() -> pd.DataFrame:
+    """228 people with advanced lung cancer; `dead` is the event."""
+    frame = _lifelines("lung").copy()
+    frame["dead"] = frame["status"] == frame["status"].max()
+    return frame
+
+
+def gbsg2() -> pd.DataFrame:
+    """686 women of the German Breast Cancer Study Group trial; `cens` is 1 for a recurrence."""
+    return _lifelines("gbsg2").copy()
+
+
+def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
+    """Made-up people with a variable of every kind, a tenth of `age` missing: for tests over every analysis."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(50, 10, n),
+            "bmi": rng.normal(25, 4, n),
+            "arm": rng.choice(["a", "b", "c"], n),
+            "sex": rng.choice(["female", "male"], n),
+            "smokes": rng.random(n) < 0.3,
+            "visits": rng.poisson(2, n),
+            "years": rng.uniform(0.5, 5, n),
+            "time": rng.integers(1, 100, n),
+            "dead": rng.random(n) < 0.5,
+        }
+    )
+    frame.loc[rng.random(n) < 0.1, "age"] = np.nan
+    return frame

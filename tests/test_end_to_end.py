@@ -1,0 +1,277 @@
+"""The whole path over real processes: coordinator and nodes as an operator starts them, over TLS."""
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+
+from cohortium.dictionary import Dictionary
+from cohortium.errors import FormulaError, Refused, UnknownName
+from cohortium.messages import JobState
+from node.keys import new_key
+from simulation import network as in_process
+from simulation.processes import LocalNetwork
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("end-to-end"), pytest.mark.timeout(180)]
+
+DICTIONARY = """
+name = "test"
+version = "1"
+variables.x = {type = "number", minimum = -10, maximum = 10}
+variables.sex = {type = "category", categories = [{value = "f"}, {value = "m"}]}
+variables.sick = {type = "boolean"}
+variables.days = {type = "integer", minimum = 0, maximum = 60}
+"""
+POLICY = "min_people = 10\nmin_cell = 5\nmin_interval = 1\n"
+COHORTS = ("north", "south", "west")
+
+
+def people(seed: int, rows: int = 300) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    x, sex = rng.normal(seed % 3, 1, rows), rng.choice(["f", "m"], rows)
+    sick = rng.random(rows) < 1 / (1 + np.exp(-(0.5 * x - 0.7 * (sex == "m"))))
+    frame = pl.DataFrame({"x": x, "sex": sex, "sick": sick, "days": rng.integers(0, 61, rows)})
+    return frame.with_columns(pl.when(pl.int_range(pl.len()) % 20 == 0).then(None).otherwise(pl.col("x")).alias("x"))
+
+
+FRAMES = {name: people(seed) for seed, name in enumerate(COHORTS)}
+
+
+def build(folder: Path) -> LocalNetwork:
+    (folder / "dictionary.toml").write_text(DICTIONARY)
+    (folder / "policy.toml").write_text(POLICY)
+    sources = {name: folder / f"{name}.parquet" for name in COHORTS}
+    for name, path in sources.items():
+        FRAMES[name].write_parquet(path)
+    return LocalNetwork(folder / "run", folder / "dictionary.toml", sources, folder / "policy.toml")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    with build(tmp_path_factory.mktemp("network")) as running:
+        yield running
+
+
+@pytest.fixture
+def study(local):
+    return local.connect().study("e2e")
+
+
+def command(*arguments, **environment):
+    """Run the command line and return what became of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "cohortium", *map(str, arguments)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def simulated(local):
+    """The same cohorts in this process."""
+    return in_process(FRAMES, Dictionary.from_toml(local.folder.parent / "dictionary.toml")).study()
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("effect", ["common", "stratified"])
+@pytest.mark.parametrize(("formula", "family"), [("x ~ sex + days", "gaussian"), ("sick ~ x + sex", "binomial")])
+def test_the_real_network_and_the_simulation_give_the_same_bits(local, study, formula, family, effect):
+    asked = {"formula": formula, "family": family, "cohort_effect": effect}
+    real = study.glm(**asked).result()
+    simulated = (
+        in_process(FRAMES, Dictionary.from_toml(local.folder.parent / "dictionary.toml")).study().glm(**asked).result()
+    )
+    assert real.model_dump_json() == simulated.model_dump_json()
+    assert real.cohorts == COHORTS
+
+
+def test_equals_the_pooled_fit(study):
+    fitted = study.glm(formula="sick ~ x*sex", family="binomial", cohort_effect="common").result()
+    pooled = pl.concat(FRAMES.values()).drop_nulls("x")
+    x, male = pooled["x"].to_numpy(), (pooled["sex"] == "m").to_numpy().astype(float)
+    design = np.column_stack([np.ones(len(x)), x, male, x * male])
+    expected = sm.GLM(pooled["sick"].to_numpy().astype(float), design, sm.families.Binomial()).fit(tol=1e-14)
+    assert list(fitted.coefficients) == ["(Intercept)", "x", "sex[m]", "x:sex[m]"]
+    np.testing.assert_allclose([c.estimate for c in fitted.coefficients.values()], expected.params, rtol=1e-9)
+    np.testing.assert_allclose([c.std_error for c in fitted.coefficients.values()], expected.bse, rtol=1e-9)
+    assert (fitted.n, fitted.n_excluded) == (855, 45)
+
+
+def test_jobs_run_in_parallel(study):
+    jobs = [study.glm(formula=f"days ~ x^{k}", family="gaussian") for k in (1, 2, 3, 4)]
+    results = [job.result(timeout=60) for job in jobs]
+    assert [list(r.coefficients) for r in results] == [[f"x^{k}" if k > 1 else "x^1"] for k in (1, 2, 3, 4)]
+
+
+def test_survival_and_description(study):
+    assert study.kaplan_meier(formula="Surv(days, sick) ~ sex").result().n == 900
+    described = study.describe(variables=["x", "sex"]).result()
+    assert described.variables["x"].n == 855
+
+
+def test_errors_reach_the_researcher_as_themselves(study):
+    with pytest.raises(FormulaError) as caught:
+        study.glm(formula="sick ~ x + smokes", family="binomial")
+    assert caught.value.position == 11
+    with pytest.raises(UnknownName, match="no cohort `east`"):
+        study.describe(variables=["x"], cohorts=["east"])
+    wide = "x ~ " + " + ".join(f"x^{k}" for k in range(2, 120))
+    with pytest.raises(Refused) as refused:
+        study.glm(formula=wide, family="gaussian").result()
+    assert refused.value.cohort in COHORTS
+
+
+def test_a_refused_job_says_so(study):
+    job = study.glm(formula="x ~ " + " + ".join(f"x^{k}" for k in range(2, 120)), family="gaussian")
+    wait_for(lambda: job.state.is_final)
+    assert job.state is JobState.refused
+
+
+def test_the_command_line(local):
+    reach = {"COHORTIUM_URL": local.url, "COHORTIUM_TOKEN": local.token, "COHORTIUM_CA": str(local.ca)}
+    asked = ("run", "glm", "--family", "binomial", "--study", "e2e", "--formula")
+    done = command(*asked, "sick ~ x + sex", **reach)
+    assert done.returncode == 0, done.stderr
+    assert "sex[m]" in done.stdout
+    wrong = command(*asked, "sick ~ x + smokes", **reach)
+    assert wrong.returncode == 1
+    assert "smokes" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    listed = command("cohorts", **reach)
+    assert all(name in listed.stdout for name in COHORTS)
+
+
+def test_strangers_are_turned_away(local):
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(local.ca)), base_url=local.url) as client:
+        assert client.get("/api/v1/jobs").status_code == 401
+        assert client.get("/api/v1/jobs", headers={"Authorization": "Bearer nonsense"}).status_code == 401
+    fleet = f"https://localhost:{local.fleet_port}"
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(local.ca)), base_url=fleet) as client:
+        for path in ("/v1/control/start-run", "/v1/runtime/acquire-task", "/docs", "/openapi.json"):
+            assert client.post(path, content=b"").status_code == 404
+
+
+def test_an_endless_body_is_cut_off(local):
+    def endless():
+        for _ in range(3 * 1024):
+            yield b" " * 2**20
+
+    headers = {"Authorization": f"Bearer {local.token}", "Content-Type": "application/json"}
+    with httpx.Client(
+        verify=ssl.create_default_context(cafile=str(local.ca)), base_url=local.url, timeout=60
+    ) as client:
+        # The connection may be closed while we are still sending; then the answer is lost on the way.
+        with contextlib.suppress(httpx.WriteError, httpx.RemoteProtocolError):
+            assert client.post("/api/v1/jobs", content=endless(), headers=headers).status_code == 413
+        assert client.get("/api/v1/health").status_code == 200
+
+
+def test_a_body_that_announces_three_gigabytes_is_not_waited_for(local):
+    trusted = ssl.create_default_context(cafile=str(local.ca))
+    head = f"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {local.token}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {3 * 2**30}\r\n\r\n"
+    with (
+        socket.create_connection(("localhost", local.api_port), timeout=10) as plain,
+        trusted.wrap_socket(plain, server_hostname="localhost") as line,
+    ):
+        line.sendall(head.encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_node_with_an_unknown_key_is_turned_away(local, tmp_path):
+    config = (local.folder / "north" / "node.toml").read_text()
+    new_key(tmp_path / "node.key")
+    (tmp_path / "node.toml").write_text(config)
+    stranger = command("node", "start", "--config", tmp_path / "node.toml")
+    assert stranger.returncode == 3
+    assert "enrol" in stranger.stdout + stranger.stderr
+    assert "Traceback" not in stranger.stdout + stranger.stderr
+
+
+def test_data_that_contradict_the_dictionary_stop_the_node(local, tmp_path):
+    bad = FRAMES["north"].with_columns(pl.lit("x").alias("sex"), (pl.col("days") + 1000).alias("days"))
+    bad.write_parquet(tmp_path / "bad.parquet")
+    config = (local.folder / "north" / "node.toml").read_text()
+    config = config.replace(str((local.folder.parent / "north.parquet").resolve()), str(tmp_path / "bad.parquet"))
+    (tmp_path / "node.toml").write_text(config.replace('"node.key"', f'"{local.folder / "north" / "node.key"}"'))
+    done = command("node", "start", "--config", tmp_path / "node.toml")
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
+    assert "days: 300 rows" in said
+    assert "sex: 300 rows" in said
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory):
+    with build(tmp_path_factory.mktemp("disturbed")) as running:
+        yield running
+
+
+class TestDisturbed:
+    """A network of its own, because these tests stop and kill its parts."""
+
+    def ask(self, local):
+        return local.connect().study("e2e").glm(formula="sick ~ x + sex", family="binomial")
+
+    def expected(self, local):
+        return simulated(local).glm(formula="sick ~ x + sex", family="binomial").result()
+
+    def test_a_node_killed_in_the_middle(self, disturbed):
+        frozen = disturbed.processes["south"]
+        frozen.send_signal(signal.SIGSTOP)
+        job = self.ask(disturbed)
+        wait_for(lambda: job.progress().waiting_for == ("south",))
+        assert disturbed.end("south", kill=True) == -signal.SIGKILL
+        time.sleep(0.5)
+        assert job.state is JobState.running
+        assert job.progress().waiting_for == ("south",)
+        disturbed.start_node("south")
+        assert job.result(timeout=60).model_dump_json() == self.expected(disturbed).model_dump_json()
+
+    def test_a_coordinator_killed_in_the_middle(self, disturbed):
+        frozen = disturbed.processes["west"]
+        frozen.send_signal(signal.SIGSTOP)
+        job = self.ask(disturbed)
+        wait_for(lambda: job.progress().waiting_for == ("west",))
+        disturbed.end("coordinator", kill=True)
+        frozen.send_signal(signal.SIGCONT)
+        disturbed.start_coordinator()
+        again = disturbed.connect().job(job.id)
+        assert again.result(timeout=60).model_dump_json() == self.expected(disturbed).model_dump_json()
+
+    def test_a_clean_stop_and_restart(self, disturbed):
+        assert disturbed.end("north") == 0
+        wait_for(lambda: not {c.name: c.online for c in disturbed.connect().cohorts()}["north"])
+        disturbed.start_node("north")
+        disturbed.wait_until_online(COHORTS)
+        assert self.ask(disturbed).result(timeout=60).n == 855
+        assert disturbed.end("coordinator") == 0
+        disturbed.start_coordinator()
+        disturbed.wait_until_online(COHORTS)
+
+    def test_a_waiting_job_can_be_cancelled(self, disturbed):
+        disturbed.end("north")
+        job = self.ask(disturbed)
+        wait_for(lambda: "north" in job.progress().waiting_for)
+        assert job.cancel() is JobState.cancelled
+        disturbed.start_node("north")
+        disturbed.wait_until_online(COHORTS)
