@@ -34,7 +34,7 @@ MIN_COHORTS: Final = 3
 _PURPOSE = b"cohortium pairwise mask 1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # of two questions, the digests are compared
 class Asked:
     """Everything that one question says. Whatever is not in here could be changed without changing the mask.
 

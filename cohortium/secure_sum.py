@@ -110,18 +110,16 @@ def flatten(arrays: Mapping[str, Array]) -> tuple[Layout, Array]:
     return layout, np.concatenate([np.zeros(0), *(np.ravel(a) for _, a in ordered)])
 
 
-@dataclass(frozen=True)
-class Masked:
-    """What leaves a node: 16 bytes per entry that nobody can tell from random ones, and what the entries mean."""
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """What leaves a node: 16 bytes per entry (masked: that nobody can tell from random ones), and what they mean."""
 
     layout: Layout
     limbs: Limbs = field(repr=False)
 
     def digest(self) -> str:
         """SHA-256 of layout and bytes: what the node signs."""
-        return digest(
-            b"cohortium masked vector 1", self.layout.digest().encode(), hashlib.sha256(self.to_bytes()).digest()
-        )
+        return digest(b"cohortium vector 1", self.layout.digest().encode(), hashlib.sha256(self.to_bytes()).digest())
 
     def to_bytes(self) -> bytes:
         """The entries as they travel: 16 bytes each, little-endian."""
@@ -131,11 +129,11 @@ class Masked:
     def from_bytes(cls, layout: Layout, content: bytes) -> Self:
         """The vector that `to_bytes` wrote. Raises NodeFailed when the bytes are not as many as the layout says."""
         if layout.size > MAX_ENTRIES or len(content) != 16 * layout.size:
-            raise NodeFailed("a masked answer is not as long as its layout says")
+            raise NodeFailed("an answer is not as long as its layout says")
         return cls(layout, np.frombuffer(content, dtype=LIMB).reshape(-1, 2))
 
 
-def mask(arrays: Mapping[str, Array], asked: Asked, pairs: Pairs, *, at_least: int = MIN_COHORTS) -> Masked:
+def mask(arrays: Mapping[str, Array], asked: Asked, pairs: Pairs, *, at_least: int = MIN_COHORTS) -> Vector:
     """What cohort `pairs.own` answers to a question: the arrays that `encode` made, encoded and masked.
 
     Call it once per question and keep what it returns (see `masks`). Raises NodeFailed naming a field with a value that
@@ -143,10 +141,19 @@ def mask(arrays: Mapping[str, Array], asked: Asked, pairs: Pairs, *, at_least: i
     """
     layout, vector = flatten(arrays)
     limbs = _encoded(layout, vector, len(asked.cohorts))
-    return Masked(layout, add_masks(limbs, asked, layout.digest(), pairs, at_least))
+    return Vector(layout, add_masks(limbs, asked, layout.digest(), pairs, at_least))
 
 
-def add_masked(record: type[S], answers: Mapping[str, Masked]) -> S:
+def unmasked(arrays: Mapping[str, Array]) -> Vector:
+    """The same without masks, for a question that is answered per cohort: whoever receives it can read it.
+
+    `add_masked` of this one answer reads it. Raises NodeFailed as `mask` does.
+    """
+    layout, vector = flatten(arrays)
+    return Vector(layout, _encoded(layout, vector, 1))
+
+
+def add_masked(record: type[S], answers: Mapping[str, Vector]) -> S:
     """The total of the masked answers of *all* cohorts of a question, by cohort.
 
     Raises NodeFailed: naming the cohort, when an answer does not have the layout of the others; naming the field only,

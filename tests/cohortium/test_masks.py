@@ -213,3 +213,13 @@ def test_a_swapped_key_of_a_peer_spoils_the_sum_rather_than_opening_it():
     swapped = agree(a, PRIVATE[a], {a: PUBLIC[a], b: PUBLIC[NAMES[7]], c: PUBLIC[c]})
     masks = [mask_of(pairs=swapped), mask_of(own=b), mask_of(own=c)]
     assert np.all(total(masks) != 0)
+
+
+def test_the_protocol_is_the_one_that_was_fixed():
+    """Nodes of two releases must make the same masks; whoever changes this changes the version in the purpose too."""
+    keys = {n: X25519PrivateKey.from_private_bytes(bytes([i] * 32)) for i, n in enumerate(NAMES[:3], 1)}
+    public = {n: public_text(k.public_key()) for n, k in keys.items()}
+    masked = [add_masks(fp.encode([1.5, -2.0]), ASKED, LAYOUT, agree(n, k, public)) for n, k in keys.items()]
+    assert ASKED.digest() == "afd434034a1934ea1f5e89cdc70fccc560e3fa7ad4836c4556ff74c284e8eec7"
+    assert masked[1].tobytes().hex() == "7bac942e317080e5173871736f8e7f77f5ddf40b77f1e230d4d2cab2f92707d1"
+    assert fp.decode(total(masked)).tolist() == [4.5, -6.0]

@@ -16,7 +16,7 @@ from cohortium.errors import InvalidQuestion, NodeFailed
 from cohortium.keys import public_text
 from cohortium.masks import Asked, agree
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
-from cohortium.secure_sum import Layout, Masked, add_masked, add_up, decode, encode, flatten, mask
+from cohortium.secure_sum import Layout, Vector, add_masked, add_up, decode, encode, flatten, mask, unmasked
 
 
 class Record(Sums):
@@ -71,7 +71,7 @@ def test_a_strange_answer_is_named(change, words):
     assert caught.value.cohort == "b"
 
 
-# Masked: the same record, the same total, and nobody's share in sight.
+# Vector: the same record, the same total, and nobody's share in sight.
 
 
 class Terms(Sums):
@@ -155,29 +155,29 @@ def test_a_masked_answer_travels_as_16_bytes_per_entry():
     content = answer.to_bytes()
     assert len(content) == 16 * answer.layout.size == 16 * (1 + 4 + 3 + 9 + 6 + 6 + 1)
     layout = Layout.model_validate_json(answer.layout.model_dump_json())
-    again = Masked.from_bytes(layout, content)
+    again = Vector.from_bytes(layout, content)
     np.testing.assert_array_equal(again.limbs, answer.limbs)
     assert again.digest() == answer.digest()
     for wrong in (content[:-1], content + b"\0", b""):
         with pytest.raises(NodeFailed, match="as long as"):
-            Masked.from_bytes(layout, wrong)
+            Vector.from_bytes(layout, wrong)
 
 
 def test_the_digest_that_a_node_signs_covers_every_byte_and_the_layout():
     answer = masked([terms(0)])["east"]
     content = answer.to_bytes()
     renamed = Layout(fields=(("bells", (2, 3)), *answer.layout.fields[1:]))
-    others = [Masked(renamed, answer.limbs)]
+    others = [Vector(renamed, answer.limbs)]
     for position in range(0, len(content), 7):
         changed = bytearray(content)
         changed[position] ^= 1
-        others.append(Masked.from_bytes(answer.layout, bytes(changed)))
+        others.append(Vector.from_bytes(answer.layout, bytes(changed)))
     assert answer.digest() not in {other.digest() for other in others}
 
 
 def test_a_layout_that_asks_for_absurd_memory_is_refused():
     with pytest.raises(NodeFailed, match="as long as"):
-        Masked.from_bytes(Layout(fields=(("a", (2**24, 2**24)),)), b"")
+        Vector.from_bytes(Layout(fields=(("a", (2**24, 2**24)),)), b"")
     for absurd in ([["a", [2**30]]], [["a", [-1]]], [["a", [1] * 40]]):
         with pytest.raises(ValidationError):
             Layout.model_validate({"fields": absurd})
@@ -203,7 +203,7 @@ def test_another_layout_is_named_by_its_cohort():
     with pytest.raises(NodeFailed, match="south answered in another layout") as caught:
         add_masked(Terms, answers)
     assert caught.value.cohort == "south"
-    short = Masked(answers["west"].layout, answers["west"].limbs[:-1])
+    short = Vector(answers["west"].layout, answers["west"].limbs[:-1])
     with pytest.raises(NodeFailed, match="west"):
         add_masked(Terms, masked(records, west=short))
 
@@ -219,7 +219,7 @@ def test_an_absent_altered_or_replayed_answer_never_adds_up():
         absent,
         answers | {"north": other_round["north"]},
         answers | {"north": answers["south"]},
-        answers | {"north": Masked(answers["north"].layout, np.zeros_like(altered))},
+        answers | {"north": Vector(answers["north"].layout, np.zeros_like(altered))},
     ):
         with pytest.raises(NodeFailed):
             add_masked(Terms, wrong)
@@ -233,7 +233,7 @@ def test_a_flipped_bit_in_a_count_is_noticed():
         altered = answers["north"].limbs.copy()
         altered[entry, bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
         with pytest.raises(NodeFailed, match="`n`"):
-            add_masked(Terms, answers | {"north": Masked(layout, altered)})
+            add_masked(Terms, answers | {"north": Vector(layout, altered)})
 
 
 @pytest.mark.parametrize(
@@ -246,13 +246,18 @@ def test_a_flipped_bit_in_a_count_is_noticed():
         ({"information": np.diag([1.0, -1e9, 1.0])}, "`information` that cannot be"),
         ({"information": np.triu(np.full((3, 3), 1e9))}, "`information` that cannot be"),
         ({"score": np.full(3, 2.0**53)}, "`score` is too large"),
-        ({"information": np.ones((3, 2))}, "not square|another layout"),
+        ({"information": np.ones((3, 2))}, "south answered in another layout"),
     ],
 )
 def test_a_dishonest_node_fails_the_sum_and_the_field_is_named(changed, words):
     with pytest.raises(NodeFailed, match=words) as caught:
         add_masked(Terms, masked([terms(0), terms(1), terms(2, **changed), terms(3)]))
     assert "1000000" not in caught.value.message
+
+
+def test_what_is_declared_as_information_is_square():
+    with pytest.raises(NodeFailed, match="`information` is declared as an information matrix but is not square"):
+        add_masked(Terms, masked([terms(seed, information=np.ones((3, 2))) for seed in range(4)]))
 
 
 def test_information_may_be_singular_and_empty():
@@ -271,6 +276,13 @@ def test_a_value_too_large_for_a_sum_stops_at_the_node_and_is_not_told():
         mask(encode(terms(0)) | {"score": np.array([0, np.nan, 0])}, ASKED, pairs)
     with pytest.raises(NodeFailed, match="east: `score` is too large"):
         add_up(Terms, {"east": encode(terms(0, score=np.array([0, 8.7e17, 0])))})
+
+
+def test_a_per_cohort_answer_travels_alike_and_is_judged_alike():
+    arrays = encode(terms(0))
+    assert_same(add_masked(Terms, {"east": unmasked(arrays)}), decode(Terms, arrays))
+    with pytest.raises(NodeFailed, match="`n` counts people in fractions"):
+        add_masked(Terms, {"east": unmasked(arrays | {"n": np.array(0.5)})})
 
 
 def test_no_masked_sum_of_fewer_than_three():

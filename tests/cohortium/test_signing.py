@@ -504,3 +504,14 @@ def test_documents_cannot_be_changed_and_know_no_other_fields():
     for field, value in (("nonce", "short"), ("roster", "A" * 64), ("cohorts", []), ("cohorts", ["b", "a"])):
         with pytest.raises(ValidationError):
             changed(JOB, **{field: value})
+
+
+def test_the_signed_bytes_are_the_ones_that_were_fixed():
+    """A document signed by one release must verify under the next; whoever changes a document raises its format."""
+    fixed = Ed25519PrivateKey.from_private_bytes(bytes([7] * 32))
+    signed = sign(Answer(job="0" * 64, round=1, question="1" * 64, cohort="north", vector="2" * 64), fixed)
+    assert signed.document.digest() == "d0058dac137487c003415a2b2fa12b194499885e7fef28ea4f383efa7749b9cb"
+    assert signed.signature.hex() == (
+        "d9538abc75b3cd5da3faec498de920843bc7d9fcd2402c796eefdaf05e892323"
+        "e965735a91d8533a26d7e7c781ee245672d8345a1f7793dea982aa58f87cdf07"
+    )
