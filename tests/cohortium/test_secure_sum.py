@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -29,7 +29,6 @@ def record(n=10.0, total=(1.0,), cells=(20.0, 30.0)):
     return encode(Record(n=n, total=np.array(total), cells=np.array(cells)))
 
 
-@settings(deadline=None)  # 120 orders
 @given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=5))
 def test_the_total_depends_neither_on_order_nor_on_names(values):
     totals = {

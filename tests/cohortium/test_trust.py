@@ -1,4 +1,4 @@
-"""The pieces together, as node, coordinator and verifier use them: from a key ceremony to a sum that anyone can check."""
+"""The pieces together, as node, coordinator and verifier use them: from keys to a sum that anyone can check."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
