@@ -70,6 +70,8 @@ class Variable(BaseModel):
         for spelled in ([c.value for c in self.categories], self.codes):
             if len(set(spelled)) != len(spelled):
                 raise ValueError("the same category is declared twice")
+        if set(self.codes) & {str(code) for code in self.missing}:
+            raise ValueError("a code cannot mean both a category and `missing`")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("`minimum` is larger than `maximum`")
         return self
@@ -152,7 +154,9 @@ class Dictionary(BaseModel):
         """Read a dictionary file. Raises InvalidDictionary with one line per fault."""
         try:
             return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except tomllib.TOMLDecodeError as error:
+        except OSError as error:
+            raise InvalidDictionary(f"{path} cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidDictionary(f"{path} is not TOML: {error}") from None
         except ValidationError as error:
             faults = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]

@@ -42,6 +42,12 @@ Send a token as `Authorization: Bearer …`. **Researchers** submit jobs, and se
 Every error is a `Problem`: its kind, and what is wrong in words; a formula error also says at which character.
 """
 
+TAGS = [
+    {"name": "network", "description": "What can be asked, and of whom."},
+    {"name": "jobs", "description": "Questions, from submission to result."},
+    {"name": "operation", "description": "For whoever runs this coordinator."},
+]
+
 bearer = HTTPBearer(auto_error=False, description="A token of this coordinator (`cohortium coordinator token new`).")
 
 
@@ -261,6 +267,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         version=cohortium.__version__,
         description=DESCRIPTION,
         openapi_url=f"{PREFIX}/openapi.json",
+        openapi_tags=TAGS,
         docs_url=None,  # a page that would load its scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,

@@ -78,7 +78,7 @@ def ask(
         return channel.ask(payloads, kind=kind, round=round_, on_progress=on_progress, cancelled=cancelled)
     except link.NodeFailed as error:
         raise NodeFailed(
-            f"The node of `{error.cohort}` could not answer: {error.reason}", cohort=error.cohort
+            f"The node of `{error.cohort}` could not answer: {error.reason}.", cohort=error.cohort
         ) from None
     except (link.Cancelled, link.LinkStopped):
         raise JobCancelled("The question was withdrawn before every cohort had answered.") from None

@@ -131,8 +131,11 @@ class Jobs:
     def _work(self) -> None:
         while (job_id := self._waiting.get()) is not None and not self._stopping.is_set():
             job = self._unfinished.get(job_id)
-            if job is not None and self._begin(job):
-                self._run(job)
+            try:
+                if job is not None and self._begin(job):
+                    self._run(job)
+            except Exception as error:  # the store itself failed: the job is still in it, and goes on at the next start
+                problem_of(error, job=job_id)
 
     def _begin(self, job: Unfinished) -> bool:
         if not self._store.set_running(job.view.id):
@@ -165,7 +168,7 @@ class Jobs:
 
     def _show(self, job: Unfinished, **changes: Any) -> None:
         job.view = job.view.model_copy(update=changes)
-        self.board.announce(job.view.id)
+        self.board.announce(job.view.id, state="state" in changes)
 
     def progress(self, job: Unfinished, progress: Progress) -> None:
         """Show how far a job is."""

@@ -94,6 +94,7 @@ class _Api(uvicorn.Server):
         tls = coordinator.settings.tls()
         config = uvicorn.Config(
             create_app(coordinator),
+            http="h11",  # it limits the size of a request's head; httptools does not
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -53,7 +53,7 @@ class Coordinator:
     def start(self) -> None:
         """Let nodes connect and take up the jobs that have not ended."""
         for cohort in self.store.cohorts():
-            self.link.enrol(cohort.name, cohort.public_key.encode())
+            self._pin(cohort.name, cohort.public_key)
         self.link.start()
         self.catalogue.start()
         self.jobs.start()
@@ -100,16 +100,10 @@ class Coordinator:
 
     def enrol(self, enrolment: Enrolment, by: str) -> CohortView:
         """Take a cohort into the network, or give one another title. Raises InvalidQuestion or Declined."""
-        name, key = enrolment.name, enrolment.public_key
-        try:
-            with self._enrolling:
-                self.link.enrol(name, key.encode())
-                self.store.enrol(name, enrolment.title, key)
-        except ValueError:
-            raise InvalidQuestion("public_key: not an elliptic-curve public key (NIST curve) in PEM form.") from None
-        except KeyConflict:
-            message = f"`{name}` is enrolled with another key, or another cohort has this one. Withdraw it first."
-            raise Declined(HTTPStatus.CONFLICT, message) from None
+        name = enrolment.name
+        with self._enrolling:
+            self._pin(name, enrolment.public_key)
+            self.store.enrol(name, enrolment.title, enrolment.public_key)
         log.info("cohort enrolled", cohort=name, by=by)
         return next(view for view in self.catalogue.cohorts() if view.name == name)
 
@@ -124,3 +118,13 @@ class Coordinator:
         self.catalogue.forget(name)
         self.jobs.fail_those_of(name)
         log.info("cohort withdrawn", cohort=name, by=by)
+
+    def _pin(self, name: str, key: str) -> None:
+        try:
+            self.link.enrol(name, key.encode())
+        except ValueError:
+            message = f"public_key: that of `{name}` is not an elliptic-curve public key (NIST curve) in PEM form."
+            raise InvalidQuestion(message) from None
+        except KeyConflict:
+            message = f"`{name}` is enrolled with another key, or another cohort has this one. Withdraw it first."
+            raise Declined(HTTPStatus.CONFLICT, message) from None

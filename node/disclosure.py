@@ -50,7 +50,7 @@ class Policy(BaseModel):
         """Read a policy file. Raises InvalidPolicy."""
         try:
             return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, OSError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise InvalidPolicy(f"{path} cannot be read as a policy: {error}") from None
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

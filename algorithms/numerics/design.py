@@ -116,6 +116,9 @@ def compile_design(formula: Formula, dictionary: Dictionary, *, intercept_column
     factors = dict.fromkeys(itertools.chain.from_iterable(term.factors for term in formula.terms))
     expressions = {factor: Expression(factor, formula, dictionary) for factor in factors}
     levels = {factor: levels_of(factor, dictionary) for factor in factors}
+    for factor, found in levels.items():
+        if len(found) == 1:
+            raise formula.error(f"`{factor}` has one level only, so there is nothing to compare.", factor)
     columns = [Column(())] if formula.intercept and intercept_column else []
     for term, full in zip(formula.terms, _fully_coded(formula, levels), strict=True):
         coded = [_pieces(factor, levels[factor], full=factor in full) for factor in term.factors]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Collection
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from cohortium.dictionary import Variable
 from node.coding.coder import MISSING, Coder, plain
 
-_PRECISION_TOLERANCE = 1e-9  # relative; decimal fractions such as 0.1 have no exact double
+# How far, relatively, a value may be from a multiple of the precision: it is then put there, so that order statistics
+# can compare exactly. Computed doubles and single-precision files are a little off.
+_TOLERANCE, _SINGLE_TOLERANCE = 1e-9, 1e-6
 _LARGEST_EXACT_INTEGER = 2.0**53
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?$"
@@ -38,8 +41,9 @@ class NumberCoder(Coder):
         values = np.array(values, dtype=np.float64)  # a copy that is ours to mark
         for code in self._missing_codes:
             values[values == code] = np.nan
-        if pa.types.is_float32(chunk.type) and self.variable.precision:
-            values = _snapped(values, self.variable.precision)
+        if self.variable.precision:
+            tolerance = _SINGLE_TOLERANCE if pa.types.is_float32(chunk.type) else _TOLERANCE
+            _put_on_lattice(values, self.variable.precision, tolerance)
         self._check(values)
         self._append(values)
 
@@ -103,7 +107,7 @@ class NumberCoder(Coder):
     def _check(self, values: NDArray[np.float64]) -> None:
         """Count what breaks a rule, one rule per row, and blank it."""
         for rule, broken in self._rules():
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 rows = broken(values)
             self._violated(rule, int(np.count_nonzero(rows)))
             values[rows] = np.nan
@@ -114,14 +118,15 @@ class NumberCoder(Coder):
         if v.type == "integer":
             rules.append(("not a whole number", lambda x: abs(x - np.rint(x)) > 0))
             rules.append(
-                ("beyond ±2^53, where whole numbers are no longer exact", lambda x: abs(x) > _LARGEST_EXACT_INTEGER)
+                ("beyond ±2^53, where whole numbers are no longer exact", lambda x: abs(x) >= _LARGEST_EXACT_INTEGER)
             )
         if (low := v.minimum) is not None:
             rules.append((f"below the minimum {self._shown(low)}{unit}", lambda x: x < low))
         if (high := v.maximum) is not None:
             rules.append((f"above the maximum {self._shown(high)}{unit}", lambda x: x > high))
         if (step := v.precision) is not None:
-            rules.append((f"not a multiple of the precision {step:.15g}{unit}", lambda x: _off_lattice(x, step)))
+            rule = f"not a multiple of the precision {step:.15g}{unit}"
+            rules.append((rule, lambda x: abs(x - _multiples(x, step)) > 0))
         return rules
 
     def _shown(self, bound: float) -> str:
@@ -169,14 +174,14 @@ class DateCoder(NumberCoder):
             return super()._shown(bound)
 
 
-def _off_lattice(values: NDArray[np.float64], step: float) -> Rows:
-    steps = values / step
-    return np.abs(steps - np.rint(steps)) > _PRECISION_TOLERANCE * np.maximum(1.0, np.abs(steps))
+def _multiples(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """The multiples of `step` nearest to `values`, each as the double nearest to it: 243 steps of 0.1 are 24.3."""
+    exact = Fraction(repr(step))
+    return np.rint(values / step) * exact.numerator / exact.denominator
 
 
-def _snapped(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Single-precision values on the lattice they were rounded from: 24.299999 is 24.3 at precision 0.1."""
-    nearest = np.rint(values / step)
-    per_unit = round(1 / step)
-    exact = nearest / per_unit if per_unit and abs(per_unit * step - 1) < 1e-12 else nearest * step
-    return np.where(np.abs(exact - values) <= 1e-6 * np.maximum(step, np.abs(values)), exact, values)
+def _put_on_lattice(values: NDArray[np.float64], step: float, tolerance: float) -> None:
+    with np.errstate(invalid="ignore", over="ignore"):
+        nearest = _multiples(values, step)
+        near = np.abs(values - nearest) <= tolerance * np.maximum(step, np.abs(values))
+    np.copyto(values, nearest, where=near)

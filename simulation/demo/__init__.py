@@ -85,13 +85,13 @@ def ask_breast_cancer(network: Network, patients: Patients) -> float:
     for level in ("no", "yes"):
         group = pooled[pooled["hormone_therapy"] == level]
         alone = KaplanMeierFitter().fit(group["time"], group["event"])
-        curve = curves.groups[f"hormone_therapy[{level}]"]
+        curve = curves[f"hormone_therapy[{level}]"]
         expected = alone.survival_function_at_times(curve.time).to_numpy()
         gap = int(np.argmax(np.abs(np.asarray(curve.survival) - expected)))
         comparison.append((f"S({curve.time[gap]:g}), {level}: worst point", curve.survival[gap], expected[gap]))
         for day in (365, 1095, 1826):
             at = float(alone.survival_function_at_times(day).iloc[0])
-            comparison.append((f"S({day}), {level}", curve.at([day])[0], at))
+            comparison.append((f"S({day}), {level}", curve.at(day).survival, at))
     return _compare(comparison, "lifelines")
 
 

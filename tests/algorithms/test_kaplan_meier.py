@@ -202,6 +202,23 @@ class TestGrid:
         result = ask("kaplan_meier", named([frame]), dictionary=dictionary, formula="Surv(time, dead) ~ 1", **options)
         assert max(result["all"].time) <= 50
 
+    def test_a_horizon_beyond_the_last_person_is_said(self, ask):
+        frame = pd.DataFrame({"time": [1, 2, 3, 9], "dead": [True, False, False, True], "arm": ["a", "a", "a", "b"]})
+        result = ask("kaplan_meier", named([frame]), formula="Surv(time, dead) ~ arm", horizon=8)
+        assert result.warnings == (
+            "Nobody of arm[a] is followed to the horizon; its curve is carried on at the last level.",
+        )
+        close([result["arm[a]"].rmst, result["arm[b]"].rmst], [1 + 7 * 2 / 3, 8.0])
+
+    def test_too_fine_a_grid(self, ask):
+        with pytest.raises(InvalidQuestion, match="too many cells"):
+            ask("kaplan_meier", named([people()]), formula="Surv(time, dead) ~ 1", interval=1e-6)
+
+    def test_time_before_zero(self, ask):
+        frame = people().assign(start=-5.0)
+        with pytest.raises(InvalidQuestion, match="outside the range"):
+            ask("kaplan_meier", named([frame]), formula="Surv(start, time, dead) ~ 1")
+
     def test_no_follow_up_is_counted(self, ask):
         frame = people(60).assign(start=0.0)
         frame.loc[:4, "start"] = frame.loc[:4, "time"]

@@ -65,6 +65,7 @@ def test_unknown_variable_suggests(read):
         (("[variables.bmi]", '[variables."b mi"]'), "variables"),
         (('type = "category"', 'type = "number"'), "categories"),
         (('name = "demo"', "name = "), "not TOML"),
+        (("[variables.bmi]", 'missing = ["1"]\n[variables.bmi]'), "both a category and `missing`"),
     ],
 )
 def test_faults_are_named(read, change, words):

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -139,9 +139,13 @@ def test_a_job_survives_a_kill(folder):
     with running(folder) as coordinator, client(coordinator, folder, researcher) as http:
         wait_for(lambda: http.get(f"/jobs/{job}").json()["progress"]["waiting_for"] == ["north"])
         assert http.get(f"/jobs/{job}").json()["state"] == "running"
-        started = time.monotonic()
-        assert coordinator.stop() == 0
-        assert time.monotonic() - started < 5
+        with http.stream("GET", f"/jobs/{job}/events") as followed:
+            lines = followed.iter_lines()
+            assert next(lines) == "event: state"
+            started = time.monotonic()
+            assert coordinator.stop() == 0
+            assert time.monotonic() - started < 5
+            assert "north" in "".join(lines), "a follower is sent home, not cut off"
     with sqlite3.connect(folder / "coordinator.db") as connection:
         assert connection.execute("SELECT state FROM jobs").fetchall() == [("running",)]
 
@@ -165,6 +169,15 @@ def test_three_gigabytes_are_turned_down_at_once(folder, declared):
         assert time.monotonic() - started < 15
         assert http.get("/health").status_code == 200
         assert peak_memory(coordinator.process.pid) < 500 * 2**20
+
+
+def test_an_endless_head_is_cut_off(folder):
+    with running(folder) as coordinator, client(coordinator, folder, "") as http:
+        for piece in (2**17, 2**22):
+            # It may be cut off while it is being sent; then the answer is lost on the way.
+            with suppress(httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
+                assert 400 <= http.get("/health", headers={"X": "a" * piece}).status_code < 500
+        assert http.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.dictionary import Dictionary, Variable
-from cohortium.errors import UnknownName
-from node.data import InvalidData, Part, Violation, encode, load
+from node.data import InvalidData, Part, encode, load
 
 EPOCH = datetime.date(1970, 1, 1)
 LEVELS = ["never", "former", "current"]
@@ -73,13 +72,26 @@ class TestRoundTrips:
         values = [k * precision for k in steps]
         assert broken(pa.array(values, pa.float64()), variable(type="number", precision=precision)) == {}
 
+    @given(st.lists(st.integers(-(10**6), 10**6)), st.sampled_from(["0.1", "0.05", "0.3", "0.001", "2.5", "7"]))
+    def test_computed_values_are_put_on_the_lattice(self, steps, precision):
+        """A body mass index of 24.299999999999997 is 24.3, for otherwise it would not be among those up to 24.3."""
+        of = variable(type="number", precision=float(precision))
+        written = [float(k * Decimal(precision)) for k in steps]
+        np.testing.assert_array_equal(coded(pa.array(written, pa.float64()), of), written)
+        for computed in (
+            np.nextafter(written, np.inf),
+            np.nextafter(written, -np.inf),
+            [k * float(precision) for k in steps],
+        ):
+            np.testing.assert_array_equal(coded(pa.array(computed, pa.float64()), of), written)
+
     @given(st.lists(st.integers(-5000, 5000)))
     def test_single_precision_is_put_back_on_the_lattice(self, tenths):
         values = [k / 10 for k in tenths]
         column = pa.array(np.array(values, dtype=np.float32))
         np.testing.assert_array_equal(coded(column, variable(type="number", precision=0.1)), floats(values))
 
-    @given(st.lists(st.none() | st.integers(-(2**53), 2**53)))
+    @given(st.lists(st.none() | st.integers(1 - 2**53, 2**53 - 1)))
     def test_integers_are_the_same_from_every_type(self, values):
         whole = variable(type="integer")
         expected = floats(values)
@@ -238,7 +250,7 @@ ON_RANGE = variable(type="number", minimum=10, maximum=80, unit="kg/m2")
         ([25, math.inf], ON_RANGE, "not finite"),
         (["25", "-inf"], ON_RANGE, "not finite"),
         ([25, SENTINEL], variable(type="integer"), "not a whole number"),
-        ([25, 2**53 + 2], variable(type="integer"), "beyond ±2^53, where whole numbers are no longer exact"),
+        ([25, 2**53], variable(type="integer"), "beyond ±2^53, where whole numbers are no longer exact"),
         (
             [25, SENTINEL],
             variable(type="number", precision=0.5, unit="m"),
@@ -282,67 +294,3 @@ def test_a_row_is_counted_under_one_rule():
         "above the maximum 10": 1,
         "not a multiple of the precision 2": 1,
     }
-
-
-class TestLoad:
-    KNOWN = dictionary(
-        age={"type": "integer", "minimum": 0, "maximum": 120, "unit": "a"},
-        sex={"type": "category", "categories": [{"value": "f"}, {"value": "m"}]},
-        income={"type": "number"},
-    )
-
-    def test_every_contradiction_at_once(self):
-        table = pa.table({"age": [130, 140, -1], "sex": ["x", "f", "y"], "other": [1, 2, 3]})
-        with pytest.raises(InvalidData) as caught:
-            load(table, self.KNOWN)
-        assert caught.value.message.splitlines()[1:] == [
-            "  income: no such column, or two of them, in the data; "
-            "list it under `absent` if this cohort did not collect it",
-            "  age: 1 row below the minimum 0 (unit a)",
-            "  age: 2 rows above the maximum 120 (unit a)",
-            "  sex: 2 rows with a category that the dictionary does not declare",
-        ]
-        assert Violation("age", "above the maximum 120 (unit a)", 2) in caught.value.violations
-
-    def test_absent_and_unknown_columns_are_left_out(self):
-        data = load(pa.table({"age": [30], "sex": ["m"], "other": [1]}), self.KNOWN, absent=["income"])
-        assert list(data.columns) == ["age", "sex"]
-        assert len(data) == 1
-
-    def test_an_absent_variable_has_to_exist(self):
-        with pytest.raises(UnknownName, match="Did you mean `income`"):
-            load(pa.table({"age": [30], "sex": ["m"]}), self.KNOWN, absent=["incom"])
-
-    def test_a_column_that_is_there_twice(self):
-        table = pa.table([pa.array([1]), pa.array([2]), pa.array(["f"])], names=["age", "age", "sex"])
-        with pytest.raises(InvalidData, match="age: no such column, or two of them"):
-            load(table, self.KNOWN, absent=["income"])
-
-    def test_no_rows_are_data_too(self):
-        empty = pa.table({"age": pa.array([], pa.int64()), "sex": pa.array([], pa.string())})
-        for source in (empty, [Part(["age", "sex"], [])]):
-            data = load(source, self.KNOWN, absent=["income"])
-            assert len(data) == 0
-            assert data["age"].shape == data.codes("sex").shape == (0,)
-
-    def test_every_part_has_its_own_types(self):
-        parts = [
-            Part(["age", "sex"], [pa.record_batch({"age": [1, 2], "sex": ["f", "m"]})]),
-            Part(["sex", "age"], [pa.record_batch({"sex": pa.array(["m"]).dictionary_encode(), "age": ["3"]})]),
-        ]
-        data = load(parts, self.KNOWN, absent=["income"])
-        assert data["age"].tolist() == [1, 2, 3]
-        assert data.codes("sex").tolist() == [0, 1, 1]
-
-    def test_a_column_that_some_parts_lack(self):
-        parts = [
-            Part(["age"], [pa.record_batch({"age": [1]})]),
-            Part(["age", "sex"], [pa.record_batch({"age": [1], "sex": ["f"]})]),
-        ]
-        with pytest.raises(InvalidData, match="sex: no such column, or two of them, in 1 of 2 files"):
-            load(parts, self.KNOWN, absent=["income"])
-
-    def test_decimals_of_a_database(self):
-        column = pa.array([Decimal("24.30"), Decimal("-9.00"), None], pa.decimal128(5, 2))
-        values = coded(column, variable(type="number", precision=0.1, missing=(-9,)))
-        np.testing.assert_array_equal(values, [24.3, math.nan, math.nan])
