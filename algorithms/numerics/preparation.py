@@ -47,8 +47,8 @@ def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Pr
         columns.add(design.matrix(block))
         outcome.add(y[:, None])
         offset = design.offset(block)
-        exposure += float(len(block)) if offset is None else _exposure(offset)
         offsets += 0.0 if offset is None else float(np.sum(offset))
+        exposure += _exposure(block, offset) if family.link == "log" else 0.0
         sums = family.constants(y)
         saturated, constant = saturated + sums[0], constant + sums[1]
     silent = profiled and columns.n > 0 and not family.is_informative(columns.n, float(outcome.sum[0]))
@@ -153,6 +153,7 @@ def _must_vary(design: Design, constant: Array) -> None:
         )
 
 
-def _exposure(offset: Array) -> float:
+def _exposure(block: Data, offset: Array | None) -> float:
+    """Sum of exp(offset), as person-time; an infinite one does not leave the node."""
     with np.errstate(over="ignore"):
-        return float(np.sum(np.exp(np.minimum(offset, 600.0))))
+        return float(len(block)) if offset is None else float(np.sum(np.exp(offset)))
