@@ -27,6 +27,8 @@ Limbs = NDArray[np.uint64]
 FRACTION_BITS: Final = 72
 # 2^54 with 72 fractional bits is 2^126: totals stay one bit clear of the sign.
 RANGE: Final = 2.0**54
+# What can be summed over as many as 1,024 cohorts: a statistic that may run away checks against this.
+LARGEST: Final = RANGE / 1024
 RANGE_64: Final = 2.0**62
 
 # Entries worked on at once, so that intermediate arrays stay in the processor's cache.
