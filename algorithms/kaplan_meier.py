@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +16,7 @@ from cohortium import report
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
-from cohortium.quantities import Count, Sums, Table, TimeGrid
+from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
 from cohortium.result import Result
 
 if TYPE_CHECKING:
@@ -41,42 +41,42 @@ class KaplanMeierParams(TimeGridParams):
 
 
 class LifeTables(Sums):
-    """People per group and grid point (groups, points + 1): who enters, has the event, leaves without it."""
+    """People per group and grid point (groups, points + 1): who enters, who leaves, and who of these had the event."""
 
     n: Count
     excluded: Table
     missing: Table
     no_follow_up: Table
     entries: TimeGrid
-    events: TimeGrid
-    censorings: TimeGrid
+    exits: TimeGrid
+    events: Annotated[Array, SumOver("exits")]
 
 
 def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
-    """Entries, events and censorings of one cohort on the grid."""
+    """Entries, exits and events of one cohort on the grid."""
     shape = (len(params.groups), params.points + 1)
     tables = np.zeros((3, *shape))
     variables = [name.name for name in params.formula.names]
-    complete = 0
+    complete = no_follow_up = 0
     for block in data.blocks(variables):
         complete += len(block)
         entry, leaving, event = follow_up(block, params)
         group = group_codes(block, params)
-        followed = entry < leaving
+        moves = entry < leaving
+        no_follow_up += int(np.count_nonzero(~moves))
+        # Between a start and a stop on the same grid point there is no time to be at risk.
+        used = moves if params.delayed else np.ones_like(moves)
         cells = group * shape[1]
-        for table, at, who in zip(
-            tables, (entry, leaving, leaving), (followed, followed & event, followed & ~event), strict=True
-        ):
+        for table, at, who in zip(tables, (entry, leaving, leaving), (used, used, used & event), strict=True):
             table[:] += np.bincount((cells + at)[who], minlength=table.size).reshape(shape)
-    used = tables[0].sum()
     return LifeTables(
-        n=used,
+        n=tables[0].sum(),
         excluded=np.array(float(len(data) - complete)),
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in variables]),
-        no_follow_up=np.array(complete - used),
+        no_follow_up=np.array(float(no_follow_up)),
         entries=tables[0],
-        events=tables[1],
-        censorings=tables[2],
+        exits=tables[1],
+        events=tables[2],
     )
 
 
@@ -91,7 +91,7 @@ class KaplanMeierResult(Result):
     confidence_type: str = Field(description="Scale on which they are symmetric.")
     curves: dict[str, Curve] = Field(description="The curves, by group.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
-    no_follow_up: int | None = Field(description="People whose follow-up has no length on the grid; never at risk.")
+    no_follow_up: int | None = Field(description="People whose follow-up has no length on the grid.")
 
     def __getitem__(self, group: str) -> Curve:
         return self.curves[group]
@@ -143,15 +143,16 @@ def kaplan_meier(params: KaplanMeierParams) -> Rounds[KaplanMeierResult]:
 
     What share of each group is still without the event after a given time? Product-limit estimate with Greenwood's
     standard error, Nelson-Aalen cumulative hazard, median and restricted mean survival. Times are whole steps of the
-    dictionary's precision (or of `interval`, rounded up); at a tie events come before censorings; somebody who enters
-    late is at risk from then on, entry < t <= exit. One round. The interval is log-log by default (in R it is log).
+    dictionary's precision (or of `interval`, rounded up); at a tie events come before censorings. Without a start
+    everybody is at risk from time 0; somebody who enters late is at risk from then on, entry < t <= exit. One round.
+    The interval is log-log by default (in R it is log).
     Source: Kaplan & Meier (1958), JASA 53:457.
     """
     total = yield from ask(life_tables)
     if not total.n:
         raise CannotEstimate("No cohort has anybody with follow-up and a value for every variable of the formula.")
     tables = {
-        group: life_table(params.step, total.entries[i], total.events[i], total.censorings[i])
+        group: life_table(params.step, total.entries[i], total.exits[i], total.events[i], delayed=params.delayed)
         for i, group in enumerate(params.groups)
         if total.entries[i].any()
     }
@@ -178,7 +179,8 @@ def kaplan_meier(params: KaplanMeierParams) -> Rounds[KaplanMeierResult]:
 def _warnings(total: LifeTables, tables: dict[str, LifeTable], params: KaplanMeierParams) -> list[str]:
     found = [f"Nobody is in {group}: it has no curve." for group in params.groups if group not in tables]
     if total.no_follow_up != 0:  # NaN, which differs from 0, where it is withheld
-        found.append("Some people's follow-up has no length on the time grid: they are never at risk and are left out.")
+        what = "are never at risk and are left out" if params.delayed else "are at risk at time 0 only"
+        found.append(f"Some people's follow-up has no length on the time grid: they {what}.")
     for group, table in tables.items():
         if params.horizon is not None and table.time[-1] < params.horizon and table.survival[-1] > 0:
             found.append(f"Nobody of {group} is followed to the horizon; its curve is carried on at the last level.")

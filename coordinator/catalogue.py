@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -19,6 +21,10 @@ from coordinator.ask import Channel, ask
 from coordinator.store import Store
 
 log = structlog.get_logger()
+
+
+# A node that could not introduce itself is asked again after so long, even if it stayed connected.
+RETRY_SECONDS = 30.0
 
 
 class Presence(Protocol):
@@ -44,7 +50,7 @@ class Catalogue:
         self.dictionary = dictionary
         self._store, self._link = store, link
         self._introductions: dict[str, Introduction | str] = {}  # of each cohort: its own words, or what is wrong
-        self._greeted: dict[str, tuple[int, int]] = {}
+        self._greeted: dict[str, tuple[tuple[int, int], float]] = {}  # in which life of the node, until when that holds
         self._greeting: dict[str, threading.Event] = {}  # set to give up
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -129,7 +135,8 @@ class Catalogue:
     def _greet_if_new(self, cohort: str) -> None:
         life = self._link.node(cohort)
         with self._lock:
-            if life is None or cohort in self._greeting or self._greeted.get(cohort) == life:
+            greeted, until = self._greeted.get(cohort, (None, 0.0))
+            if life is None or cohort in self._greeting or (greeted == life and time.monotonic() < until):
                 return
             self._greeting[cohort] = given_up = threading.Event()
         threading.Thread(target=self._greet, args=(cohort, life, given_up), name=f"greet-{cohort}", daemon=True).start()
@@ -140,7 +147,8 @@ class Catalogue:
             del self._greeting[cohort]
             if given_up.is_set():
                 return
-            self._greeted[cohort], self._introductions[cohort] = life, told
+            until = time.monotonic() + RETRY_SECONDS if isinstance(told, str) else math.inf
+            self._greeted[cohort], self._introductions[cohort] = (life, until), told
         view = self._view(cohort, "", online=True)
         log.info("node introduced itself", cohort=cohort, problem=view.problem)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from cohortium.quantities import Array
 
@@ -23,7 +23,7 @@ class LifeTable:
     """One group at the times where somebody has an event or is censored; all arrays of shape (times,).
 
     `at_risk` counts those who entered before the time and have not left before it: an event comes before a
-    censoring at the same time.
+    censoring at the same time. Somebody without a start is at risk from the origin on, time 0 included (as in R).
     """
 
     time: Array
@@ -54,16 +54,22 @@ class LifeTable:
         return np.sqrt(np.cumsum(self.events / self.at_risk**2))
 
 
-def life_table(step: float, entries: Array, events: Array, censorings: Array) -> LifeTable:
+def life_table(step: float, entries: Array, exits: Array, events: Array, *, delayed: bool) -> LifeTable:
     """The table of one group from people per grid point k (time k * step), shape (points,).
 
-    Somebody who enters at a and leaves at b is at risk at the grid points a < t <= b.
+    `delayed`: somebody who enters at a and leaves at b is at risk at the grid points a < t <= b. Otherwise everybody
+    is there from the start, 0 <= t <= b.
     """
-    leaving = events + censorings
-    at_risk = np.concatenate([[0.0], np.cumsum(entries)[:-1]]) - np.concatenate([[0.0], np.cumsum(leaving)[:-1]])
-    at = np.flatnonzero(leaving > 0)
+    entered = _before(entries) if delayed else np.full_like(entries, entries.sum())
+    at_risk = entered - _before(exits)
+    at = np.flatnonzero(exits > 0)
     time = np.asarray(at * step, dtype=np.float64)
-    return LifeTable(time, at_risk[at], events[at], censorings[at])
+    return LifeTable(time, at_risk[at], events[at], (exits - events)[at])
+
+
+def _before(people: Array) -> Array:
+    """How many there were at earlier grid points."""
+    return np.concatenate([[0.0], np.cumsum(people)[:-1]])
 
 
 def interval(survival: Array, log_variance: Array, level: float, kind: IntervalType) -> tuple[Array, Array]:
@@ -71,7 +77,7 @@ def interval(survival: Array, log_variance: Array, level: float, kind: IntervalT
 
     Source: Kalbfleisch & Prentice (2002), *The Statistical Analysis of Failure Time Data*, 1.4; R `survfit` names.
     """
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(special.ndtri(0.5 + level / 2))
     error = np.sqrt(log_variance)
     with np.errstate(all="ignore"):
         if kind == "plain":

@@ -39,6 +39,11 @@ class TimeGridParams(Params):
             raise FormulaError("Write the follow-up as `Surv(time, event) ~ ...`.", self.formula.text, 0)
         return self.formula.response
 
+    @property
+    def delayed(self) -> bool:
+        """Whether follow-up has a start of its own, so that people enter late."""
+        return self.surv.start is not None
+
     @cached_property
     def step(self) -> float:
         """Distance between grid points, in the time variable's unit."""

@@ -294,6 +294,17 @@ def test_a_node_of_another_version_has_a_problem(ada, coordinator, wait_until):
     assert "0.0.0" in told
 
 
+def test_a_node_that_could_not_introduce_itself_is_asked_again(ada, coordinator, monkeypatch, wait_until):
+    monkeypatch.setattr("coordinator.catalogue.RETRY_SECONDS", 0.2)
+    west = coordinator.link.nodes["west"]
+    answer = west.answer
+    west.answer = lambda kind, payload: b"gibberish"
+    coordinator.link.come_back("west")
+    wait_until(lambda: ada.get("/cohorts").json()[2]["problem"])
+    west.answer = answer
+    wait_until(lambda: ada.get("/cohorts").json()[2]["problem"] is None)
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
