@@ -20,7 +20,9 @@ CohortiumError
 │   ├── Revoked          the roster withdrew the key or the permit
 │   ├── WrongNetwork     it belongs to another network
 │   ├── WrongReference   it refers to another roster, permit, job, question or vector than the one at hand
-│   └── NotPermitted     the permit does not cover what the job asks
+│   ├── NotPermitted     the permit does not cover what the job asks
+│   ├── AlreadyAnswered  a node answered another question in this round of the job
+│   └── BrokenChain      a journal was changed, cut off or written anew
 ├── InvalidKey           a key, or its file, cannot be used
 ├── JobCancelled         somebody ended the job
 └── ServiceError         the coordinator could not be reached, or turned the caller away
@@ -197,6 +199,14 @@ class WrongReference(Untrusted):
 
 class NotPermitted(Untrusted):
     """The permit does not cover what the job asks."""
+
+
+class AlreadyAnswered(Untrusted):
+    """A node answered another question, or another choice of cohorts, in this round of the job."""
+
+
+class BrokenChain(Untrusted):
+    """A journal was changed, cut off or written anew."""
 
 
 class InvalidKey(CohortiumError):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -15,7 +15,7 @@ import cohortium
 from cohortium.analysis import Params
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, UnknownName
-from cohortium.formula import Formula
+from cohortium.mentioned import variables_of
 from cohortium.messages import CohortView, Introduction, MalformedMessage, VariableView
 from coordinator.ask import Channel, ask
 from coordinator.store import Store
@@ -173,20 +173,3 @@ def _faults(cohort: CohortView, params: Params) -> Iterator[str]:
         lacking = [name for name in variables_of(params) if name not in cohort.variables]
         if lacking:
             yield f"`{cohort.name}` did not collect {', '.join(f'`{name}`' for name in lacking)}."
-
-
-def variables_of(params: Params) -> list[str]:
-    """The dictionary's variables that parameters mention, in formulas or by name."""
-    named = dict.fromkeys(name for field in type(params).model_fields for name in _names(getattr(params, field)))
-    return [name for name in named if name in params.dictionary]
-
-
-def _names(value: Any) -> Iterator[str]:
-    match value:
-        case Formula():
-            yield from (name.name for name in value.names)
-        case str():
-            yield value
-        case list() | tuple() | set() | frozenset():
-            for item in value:
-                yield from _names(item)
