@@ -122,7 +122,7 @@ class _Accumulator:
         self.n = 0
         self.score, self.weighted = np.zeros(width), np.zeros(width)
         self.information = np.zeros((width, width))
-        self.residual = self.weight = self.log_likelihood = self.pearson = 0.0
+        self.weight = self.log_likelihood = self.pearson = 0.0
         self.extreme = False
         self.width = width
         self._scratch = np.empty((width, BLOCK_ROWS))
@@ -135,7 +135,6 @@ class _Accumulator:
         # A matrix times its own transpose: one symmetric BLAS call.
         self.information += rooted @ rooted.T
         self.weighted += x.T @ working.weight
-        self.residual += float(np.sum(working.residual))
         self.weight += float(np.sum(working.weight))
         self.log_likelihood += working.log_likelihood
         self.pearson += working.pearson
@@ -145,8 +144,6 @@ class _Accumulator:
         score, information = self.score, self.information
         if profiled:
             with np.errstate(all="ignore"):
-                # The residuals add up to 0 but for rounding; the correction takes out what rounding left.
-                score = score - self.weighted * (self.residual / self.weight)
                 information = information - np.outer(self.weighted, self.weighted) / self.weight
         sums = (score, information, self.log_likelihood, self.pearson)
         finite = all(np.all(np.abs(part) <= LARGEST) for part in sums)  # NaN is not, either
