@@ -220,10 +220,18 @@ class NetworkView(View):
     dictionary_version: str
     dictionary_digest: str
     title: Labels = Labels()
+    code: str = Field("", description="Identity of the code that computes here, which a job is signed for.")
+    audit_key: str = Field("", description="Public key that signs the coordinator's audit.")
+
+
+class SignedText(View):
+    """A signed document, as the very text that was signed (see `cohortium.signing.Signed`)."""
+
+    document: DocumentText
 
 
 class JobRequest(View):
-    """A question, as a researcher submits it."""
+    """A question, as a researcher puts it. In a real network it becomes a signed `documents.Job`."""
 
     study: StudyName
     analysis: str

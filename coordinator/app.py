@@ -19,10 +19,10 @@ from cohortium.messages import (
     CohortName,
     CohortView,
     Enrolment,
-    JobRequest,
     JobState,
     JobView,
     NetworkView,
+    SignedText,
     StudyName,
     VariableView,
 )
@@ -37,8 +37,9 @@ PREFIX = "/api/v1"
 DESCRIPTION = """
 Ask many cohorts one question; receive the answer that pooling them would have given.
 
-Send a token as `Authorization: Bearer …`. **Researchers** submit jobs, and see their own and nobody else's.
-**Operators** enrol and withdraw cohorts, and see and cancel every job, but no result.
+Send a token as `Authorization: Bearer …`. **Researchers** submit signed jobs, and see their own and nobody else's.
+**Operators** enrol and withdraw cohorts, bring rosters and permits, and see and cancel every job, but no result.
+Rosters, permits and jobs are signed documents: their text is relayed to every node, which verifies it for itself.
 Every error is a `Problem`: its kind, and what is wrong in words; a formula error also says at which character.
 """
 
@@ -164,9 +165,26 @@ def get_analysis(_: Caller, name: Annotated[str, Path(description="Name of the a
         raise _not_found(error.message) from None
 
 
-@jobs.post("/jobs", status_code=201, summary="Submit a job", responses=documented(FORBIDDEN, *BAD_BODY))
-def submit_job(coordinator: Service, token: Researcher, request: JobRequest, response: Response) -> JobView:
-    """Submit a question. It is checked against the dictionary and the cohorts before it is taken in."""
+@known.get("/roster", summary="The roster", responses=documented(NOT_FOUND))
+def get_roster(coordinator: Service, _: Caller) -> SignedText:
+    """Who is in the network, signed by its authority; 404 as long as there is none."""
+    roster = coordinator.registry.roster()
+    if roster is None:
+        raise _not_found("This network has no roster yet: its operator must put one in place.")
+    return SignedText(document=roster.to_bytes().decode())
+
+
+@known.get("/permits", summary="The permits", responses=documented(INVALID))
+def get_permits(
+    coordinator: Service, _: Caller, study: Annotated[StudyName | None, Query(description="Only of this study.")] = None
+) -> list[SignedText]:
+    """What studies may ask, signed by a data access committee; newest first, those that are over included."""
+    return [SignedText(document=p.to_bytes().decode()) for p in coordinator.registry.permits(study)]
+
+
+@jobs.post("/jobs", status_code=201, summary="Submit a job", responses=documented(FORBIDDEN, CONFLICT, *BAD_BODY))
+def submit_job(coordinator: Service, token: Researcher, request: SignedText, response: Response) -> JobView:
+    """Submit a signed job. Signatures, permit, dictionary and cohorts are checked before it is taken in."""
     view = coordinator.submit(request, token.name)
     response.headers["Location"] = f"{PREFIX}/jobs/{view.id}"
     return view
@@ -224,6 +242,47 @@ async def follow_job(coordinator: Service, view: Job) -> AsyncIterator[ServerSen
 def get_result(coordinator: Service, _: Researcher, view: Job) -> Response:
     """The result, in the form that `/analyses/{name}` describes; 409 while there is none, and why."""
     return Response(coordinator.result(view), media_type="application/json")
+
+
+@jobs.get(
+    "/jobs/{job_id}/proof",
+    summary="What a result is verified by",
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {}}}, **documented(FORBIDDEN, NOT_FOUND, CONFLICT)},
+)
+def get_proof(coordinator: Service, _: Researcher, view: Job) -> Response:
+    """A zip of the signed documents, every question and every node's signed answer; 409 while there is no result."""
+    return Response(coordinator.proof(view), media_type="application/zip")
+
+
+@operating.put("/roster", summary="Bring a roster", responses=documented(UNAUTHORIZED, FORBIDDEN, CONFLICT, *BAD_BODY))
+def put_roster(coordinator: Service, token: Operator, signed: SignedText) -> SignedText:
+    """Take in a new version of the roster; nodes hear of it at once, and jobs under the one before end."""
+    coordinator.put_roster(signed.document, token.name)
+    return signed
+
+
+@operating.post(
+    "/permits",
+    status_code=201,
+    summary="Bring a permit",
+    responses=documented(UNAUTHORIZED, FORBIDDEN, CONFLICT, *BAD_BODY),
+)
+def add_permit(coordinator: Service, token: Operator, signed: SignedText) -> SignedText:
+    """Take in a permit that a data access committee of the roster has signed."""
+    coordinator.add_permit(signed.document, token.name)
+    return signed
+
+
+@operating.get("/audit", summary="The audit", responses=documented(UNAUTHORIZED, FORBIDDEN, INVALID))
+def get_audit(
+    coordinator: Service,
+    _: Operator,
+    after: Annotated[int, Query(ge=0, le=10**9, description="Only entries after this number.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 1000,
+) -> list[SignedText]:
+    """What happened here, first to last: signed entries, each of which names the one before by its hash."""
+    return [SignedText(document=text) for text in coordinator.audit.entries(after, limit)]
 
 
 @operating.post(

@@ -46,6 +46,7 @@ label = {en = "Sex", nl = "Geslacht"}
 EXAMPLE = {
     "name": "my network",
     "dictionary": "dictionary.toml",
+    "authority": "",
     "certificate": "server.crt",
     "key": "server.key",
     "ca": "ca.crt",

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from cohortium.asking import asked_by
 from cohortium.canonical import canonical_json
 from cohortium.chain import head
 from cohortium.documents import Answer, Job, Permit, Roster
@@ -233,17 +234,4 @@ def _asked(question: QuestionMessage, broadcast: Mapping[str, Array], mandate: M
         raise WrongReference(f"The question has another {', '.join(differs)} than the job that the researcher signed.")
     if job.version != code_identity():
         raise InvalidQuestion("The job was signed for another version of Cohortium's code than this node runs.")
-    return Asked(
-        network=job.network,
-        job=job.digest(),
-        round=question.round,
-        analysis=job.analysis,
-        version=job.version,
-        statistic=question.statistic,
-        params=job.params,
-        broadcast=broadcast,
-        dictionary=job.dictionary,
-        roster=job.roster,
-        cohorts=job.cohorts,
-        per_cohort=question.per_cohort,
-    )
+    return asked_by(question, broadcast, job)

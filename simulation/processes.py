@@ -23,12 +23,16 @@ from urllib.request import urlopen
 import cohortium
 from cohortium.client import Network
 from cohortium.errors import CohortiumError
+from cohortium.keys import write_key
 from coordinator.auth import issue
 from coordinator.config import render
+from coordinator.registry import Registry
 from coordinator.store import Store
 from node.keys import new_key
+from simulation.ceremony import Ceremony
 from simulation.certificates import make_certificates
 
+NETWORK = "local"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 
@@ -40,10 +44,18 @@ class DidNotStart(CohortiumError):
 class LocalNetwork:
     """A coordinator with one node per cohort. A context manager: leaving it stops every process it started.
 
-    `sources` gives each cohort's data file (CSV or Parquet); `dictionary` and `policy` are files as well.
+    `sources` gives each cohort's data file (CSV or Parquet); `dictionary` and `policy` are files as well. The
+    researcher who connects has a permit for each of `studies`, for whatever they ask.
     """
 
-    def __init__(self, folder: Path, dictionary: Path, sources: Mapping[str, Path], policy: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dictionary: Path,
+        sources: Mapping[str, Path],
+        policy: Path,
+        studies: Iterable[str] = ("unnamed",),
+    ) -> None:
         self.folder = folder.resolve()
         self.cohorts = tuple(sources)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -52,7 +64,10 @@ class LocalNetwork:
         self.api_port, self.fleet_port = _free_ports(2)
         self.url = f"https://localhost:{self.api_port}"
         self.ca = self.folder / "ca.crt"
-        self._configure_coordinator(dictionary.resolve())
+        self.ceremony = Ceremony(NETWORK, tuple(sources))
+        self.key = self.folder / "researcher.key"
+        write_key(self.ceremony.researcher, self.key)
+        self._configure_coordinator(dictionary.resolve(), studies)
         for cohort, source in sources.items():
             self._configure_node(cohort, dictionary.resolve(), source.resolve(), policy.resolve())
 
@@ -92,7 +107,19 @@ class LocalNetwork:
 
     def connect(self) -> Network:
         """The network as a researcher reaches it."""
-        return cohortium.connect(self.url, token=self.token, ca=str(self.ca))
+        return cohortium.connect(
+            self.url, token=self.token, ca=str(self.ca), key=str(self.key), authority=self.ceremony.authority_key
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What the command line needs to know to reach it as that researcher."""
+        return {
+            "COHORTIUM_URL": self.url,
+            "COHORTIUM_TOKEN": self.token,
+            "COHORTIUM_CA": str(self.ca),
+            "COHORTIUM_KEY": str(self.key),
+            "COHORTIUM_AUTHORITY": self.ceremony.authority_key,
+        }
 
     def start_coordinator(self) -> None:
         """Start the coordinator and wait until it answers."""
@@ -118,9 +145,10 @@ class LocalNetwork:
         """What a process wrote so far."""
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-    def _configure_coordinator(self, dictionary: Path) -> None:
+    def _configure_coordinator(self, dictionary: Path, studies: Iterable[str]) -> None:
         settings = {
-            "name": "local",
+            "name": NETWORK,
+            "authority": self.ceremony.authority_key,
             "dictionary": dictionary,
             "store": "sqlite:///coordinator.db",
             "api_host": "127.0.0.1",
@@ -135,12 +163,18 @@ class LocalNetwork:
         self._store = f"sqlite:///{self.folder / 'coordinator.db'}"
         store = Store(self._store)
         self.token = issue(store, "local researcher", "researcher")
+        self.operator_token = issue(store, "local operator", "operator")
+        registry = Registry(store, NETWORK, self.ceremony.authority_key)
+        registry.put_roster(self.ceremony.roster.to_bytes().decode())
+        for study in studies:
+            registry.add_permit(self.ceremony.permit(study).to_bytes().decode())
         store.close()
 
     def _configure_node(self, cohort: str, dictionary: Path, source: Path, policy: Path) -> None:
         folder = self.folder / cohort
         folder.mkdir(exist_ok=True)
         public_key = new_key(folder / "node.key")
+        self.ceremony.write_node(cohort, folder)
         settings = {
             "cohort": cohort,
             "coordinator": f"localhost:{self.fleet_port}",
@@ -150,6 +184,8 @@ class LocalNetwork:
             "policy": str(policy),
         }
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+        lines += ["[trust]", f"network = {json.dumps(NETWORK)}"]
+        lines += [f"authority = {json.dumps(self.ceremony.authority_key)}"]
         lines += ["[data]", f"source = {json.dumps(str(source))}"]
         (folder / "node.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         store = Store(self._store)

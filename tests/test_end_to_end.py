@@ -45,6 +45,8 @@ def people(seed: int, rows: int = 300) -> pl.DataFrame:
     return frame.with_columns(pl.when(pl.int_range(pl.len()) % 20 == 0).then(None).otherwise(pl.col("x")).alias("x"))
 
 
+# More parameters than a third of the people in a cohort.
+WIDE = f"sick ~ x * cut(days, {[k + 0.5 for k in range(1, 50)]}) + x:sex"
 FRAMES = {name: people(seed) for seed, name in enumerate(COHORTS)}
 
 
@@ -54,7 +56,7 @@ def build(folder: Path) -> LocalNetwork:
     sources = {name: folder / f"{name}.parquet" for name in COHORTS}
     for name, path in sources.items():
         FRAMES[name].write_parquet(path)
-    return LocalNetwork(folder / "run", folder / "dictionary.toml", sources, folder / "policy.toml")
+    return LocalNetwork(folder / "run", folder / "dictionary.toml", sources, folder / "policy.toml", ["e2e", "unnamed"])
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +136,19 @@ def test_errors_reach_the_researcher_as_themselves(study):
     assert caught.value.position == 11
     with pytest.raises(UnknownName, match="no cohort `east`"):
         study.describe(variables=["x"], cohorts=["east"])
-    wide = "x ~ " + " + ".join(f"x^{k}" for k in range(2, 120))
     with pytest.raises(Refused) as refused:
-        study.glm(formula=wide, family="gaussian").result()
+        study.glm(formula=WIDE, family="gaussian").result()
     assert refused.value.cohort in COHORTS
 
 
 def test_a_refused_job_says_so(study):
-    job = study.glm(formula="x ~ " + " + ".join(f"x^{k}" for k in range(2, 120)), family="gaussian")
+    job = study.glm(formula=WIDE, family="gaussian")
     wait_for(lambda: job.state.is_final)
     assert job.state is JobState.refused
 
 
 def test_the_command_line(local):
-    reach = {"COHORTIUM_URL": local.url, "COHORTIUM_TOKEN": local.token, "COHORTIUM_CA": str(local.ca)}
+    reach = local.environment()
     asked = ("run", "glm", "--family", "binomial", "--study", "e2e", "--formula")
     done = command(*asked, "sick ~ x + sex", **reach)
     assert done.returncode == 0, done.stderr
@@ -197,10 +198,16 @@ def test_a_body_that_announces_three_gigabytes_is_not_waited_for(local):
         assert line.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def with_keys_of(local, cohort, config):
+    """Settings in another folder that use a cohort's identity and masking keys."""
+    keys = "".join(f"{name} = '{local.folder / cohort / name}.key'\n" for name in ("identity", "masking"))
+    return config.replace("[trust]\n", f"[trust]\n{keys}")
+
+
 def test_a_node_with_an_unknown_key_is_turned_away(local, tmp_path):
     config = (local.folder / "north" / "node.toml").read_text()
     new_key(tmp_path / "node.key")
-    (tmp_path / "node.toml").write_text(config)
+    (tmp_path / "node.toml").write_text(with_keys_of(local, "north", config))
     stranger = command("node", "start", "--config", tmp_path / "node.toml")
     assert stranger.returncode == 3
     assert "enrol" in stranger.stdout + stranger.stderr
@@ -212,6 +219,7 @@ def test_data_that_contradict_the_dictionary_stop_the_node(local, tmp_path):
     bad.write_parquet(tmp_path / "bad.parquet")
     config = (local.folder / "north" / "node.toml").read_text()
     config = config.replace(str((local.folder.parent / "north.parquet").resolve()), str(tmp_path / "bad.parquet"))
+    config = with_keys_of(local, "north", config)
     (tmp_path / "node.toml").write_text(config.replace('"node.key"', f'"{local.folder / "north" / "node.key"}"'))
     done = command("node", "start", "--config", tmp_path / "node.toml")
     assert done.returncode == 2
