@@ -22,7 +22,8 @@ CohortiumError
 │   ├── WrongReference   it refers to another roster, permit, job, question or vector than the one at hand
 │   ├── NotPermitted     the permit does not cover what the job asks
 │   ├── AlreadyAnswered  a node answered another question in this round of the job
-│   └── BrokenChain      a journal was changed, cut off or written anew
+│   ├── BrokenChain      a journal was changed, cut off or written anew
+│   └── NotVerified      a result, or a question, is not what the analysis leads to
 ├── InvalidKey           a key, or its file, cannot be used
 ├── JobCancelled         somebody ended the job
 └── ServiceError         the coordinator could not be reached, or turned the caller away
@@ -207,6 +208,10 @@ class AlreadyAnswered(Untrusted):
 
 class BrokenChain(Untrusted):
     """A journal was changed, cut off or written anew."""
+
+
+class NotVerified(Untrusted):
+    """A result, or a question that was put to the nodes, is not what the analysis leads to."""
 
 
 class InvalidKey(CohortiumError):

@@ -192,10 +192,14 @@ class LocalNetwork:
         store.enrol(cohort, cohort.capitalize(), public_key.read_text(encoding="utf-8"))
         store.close()
 
+    def program(self, name: str) -> list[str]:  # noqa: ARG002 - a test that starts another program needs to know
+        """How a process is started, before its arguments."""
+        return [sys.executable, "-m", "cohortium"]
+
     def _spawn(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-m", "cohortium", *arguments],
+                [*self.program(name), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -15,10 +16,14 @@ import numpy as np
 import polars as pl
 import pytest
 import statsmodels.api as sm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import cohortium
 from cohortium.dictionary import Dictionary
-from cohortium.errors import FormulaError, Refused, UnknownName
-from cohortium.messages import JobState
+from cohortium.errors import FormulaError, Refused, Revoked, Superseded, UnknownName
+from cohortium.keys import public_text
+from cohortium.messages import AnswerMessage, JobState
+from cohortium.proof import unpack
 from node.keys import new_key
 from simulation import network as in_process
 from simulation.processes import LocalNetwork
@@ -283,3 +288,69 @@ class TestDisturbed:
         assert job.cancel() is JobState.cancelled
         disturbed.start_node("north")
         disturbed.wait_until_online(COHORTS)
+
+
+class TestTrust:
+    """Masked, signed, journalled, and verified by anybody."""
+
+    def test_a_saved_result_is_verified_on_the_command_line(self, local, study, tmp_path):
+        result = study.glm(formula="sick ~ x + sex", family="binomial").result()
+        bundle = result.save(tmp_path / "result.zip")
+        done = command("verify", bundle, COHORTIUM_AUTHORITY=local.ceremony.authority_key)
+        assert done.returncode == 0, done.stderr
+        assert "identical" in done.stdout
+        assert done.stdout.endswith("verified\n")
+        stranger = public_text(Ed25519PrivateKey.generate().public_key())
+        wrong = command("verify", bundle, "--authority", stranger)
+        assert wrong.returncode == 1
+        assert "roster is signed by a key that may not sign it" in wrong.stderr
+        assert cohortium.load(bundle).proof() == result.proof()
+
+    def test_no_node_sends_what_can_be_read(self, study):
+        first, second = (study.describe(variables=["x"]).result() for _ in range(2))
+        assert first == second
+        rounds = [unpack(result.proof()).rounds[0].answers["north"] for result in (first, second)]
+        vectors = [AnswerMessage.from_bytes(reply)[1]["vector"] for reply in rounds]
+        assert len(vectors[0]) == len(vectors[1])
+        equal = np.mean(vectors[0] == vectors[1])
+        assert equal < 0.05, "the same numbers under another job have another mask"
+
+    def test_the_journal_and_the_audit_verify_and_witness_each_other(self, local, study):
+        study.describe(variables=["x"]).result()
+        done = command("node", "journal", "--verify", "--config", local.folder / "north" / "node.toml")
+        assert done.returncode == 0, done.stderr
+        assert "none missing" in done.stdout
+        assert "answered" in done.stdout
+        settings = local.folder / "coordinator.toml"
+        audit = command("coordinator", "audit", "--verify", "--last", 1000, "--config", settings)
+        assert audit.returncode == 0, audit.stderr
+        seen = re.search(r"journal seen  cohort=north entry=([0-9a-f]{64}) number=(\d+)", audit.stdout)
+        witness = f"{seen[2]}:{seen[1]}"
+        checked = ("node", "journal", "--verify", "--config", local.folder / "north" / "node.toml", "--witness")
+        assert command(*checked, witness).returncode == 0
+        assert command(*checked, f"{seen[2]}:{'0' * 64}").returncode == 1
+
+    def test_a_new_roster_ends_the_keys_that_it_no_longer_lists(self, tmp_path):
+        with build(tmp_path) as network:
+            study = network.connect().study("e2e")
+            assert study.describe(variables=["x"]).result().n == 900
+            frozen = network.processes["west"]
+            frozen.send_signal(signal.SIGSTOP)
+            open_job = study.describe(variables=["x"])
+            wait_for(lambda: open_job.progress().waiting_for == ("west",))
+            revoked = public_text(network.ceremony.researcher.public_key())
+            roster = network.folder / "roster.json"
+            roster.write_bytes(network.ceremony.renew(revoked=(revoked,)).to_bytes())
+            reach = network.environment() | {"COHORTIUM_TOKEN": network.operator_token}
+            brought = command("coordinator", "roster", roster, **reach)
+            assert brought.returncode == 0, brought.stderr
+            with pytest.raises(Superseded):
+                open_job.result(timeout=30)
+            frozen.send_signal(signal.SIGCONT)
+            with pytest.raises(Revoked):
+                study.describe(variables=["x"])
+            wait_for(
+                lambda: (
+                    "version=2" in command("node", "journal", "--config", network.folder / "north" / "node.toml").stdout
+                )
+            )
