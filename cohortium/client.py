@@ -90,8 +90,7 @@ def connect(
     What is not given comes from COHORTIUM_URL, COHORTIUM_TOKEN, COHORTIUM_CA, COHORTIUM_KEY and COHORTIUM_AUTHORITY, or
     else from what `cohortium login` wrote. `ca` is a PEM file of the authority that signed the coordinator's
     certificate, if it is not a public one. `key` is the file of your private key, which signs your jobs (its
-    passphrase, if it has one, comes from COHORTIUM_PASSPHRASE); `authority` is the public key of the network's
-    authority.
+    passphrase, if any, comes from COHORTIUM_PASSPHRASE); `authority` is the public key of the network's authority.
 
     Raises ServiceError when nobody answers there, the certificate is not trusted, or the token is not accepted.
     """
@@ -228,7 +227,7 @@ class Job:
         self.wait(timeout, progress)
         if self.view.state is JobState.finished:
             result = read_result(self.view.analysis, self.service.result(self.id))
-            # Asked for when the result is saved: most are only looked at, and a proof may be large.
+            # Fetched when the result is saved: a proof may be large.
             return result.provable_by(lambda: self.service.proof(self.id))
         if not self.view.state.is_final:
             raise TimeoutError(f"Job {self.id} has no result yet; it goes on. Ask for its result again later.")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, FastAPI, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 import cohortium
@@ -16,9 +14,7 @@ from cohortium.dictionary import Dictionary
 from cohortium.errors import Problem, UnknownName
 from cohortium.messages import (
     AnalysisView,
-    CohortName,
     CohortView,
-    Enrolment,
     JobState,
     JobView,
     NetworkView,
@@ -27,11 +23,24 @@ from cohortium.messages import (
     VariableView,
 )
 from coordinator import problems
-from coordinator.auth import Role, authenticate
+from coordinator.callers import (
+    BAD_BODY,
+    CONFLICT,
+    FORBIDDEN,
+    INVALID,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    Caller,
+    Job,
+    Researcher,
+    Service,
+    mine,
+    not_found,
+)
 from coordinator.edge import Edge
-from coordinator.problems import Declined, documented
+from coordinator.operating import operating
+from coordinator.problems import documented
 from coordinator.service import Coordinator
-from coordinator.store import Token
 
 PREFIX = "/api/v1"
 DESCRIPTION = """
@@ -49,75 +58,8 @@ TAGS = [
     {"name": "operation", "description": "For whoever runs this coordinator."},
 ]
 
-bearer = HTTPBearer(auto_error=False, description="A token of this coordinator (`cohortium coordinator token new`).")
-
-
-def service(request: Request) -> Coordinator:
-    """The coordinator that this API belongs to."""
-    coordinator: Coordinator = request.app.state.coordinator
-    return coordinator
-
-
-Service = Annotated[Coordinator, Depends(service)]
-
-
-def caller(coordinator: Service, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Token:
-    """Whose token came with the request. Answers 401 if there is no valid one."""
-    token = authenticate(coordinator.store, credentials.credentials) if credentials else None
-    if token is None:
-        raise Declined(HTTPStatus.UNAUTHORIZED, "Send a valid token as `Authorization: Bearer …`.")
-    return token
-
-
-Caller = Annotated[Token, Depends(caller)]
-
-
-def _only(role: Role, token: Token) -> Token:
-    if token.role != role:
-        raise Declined(HTTPStatus.FORBIDDEN, f"This takes a token with the role `{role}`; yours is `{token.role}`.")
-    return token
-
-
-def researcher(token: Caller) -> Token:
-    """A caller with the role researcher. Answers 403 to others."""
-    return _only(Role.researcher, token)
-
-
-def operator(token: Caller) -> Token:
-    """A caller with the role operator. Answers 403 to others."""
-    return _only(Role.operator, token)
-
-
-Researcher = Annotated[Token, Depends(researcher)]
-Operator = Annotated[Token, Depends(operator)]
-JobId = Annotated[str, Path(description="Id of the job.")]
-
-
-def job(coordinator: Service, token: Caller, job_id: JobId) -> JobView:
-    """The job of that id, if the caller may see it. Answers 404 otherwise."""
-    view = coordinator.store.job(job_id, _mine(token)) if job_id.isalnum() else None
-    if view is None:
-        raise _not_found("There is no such job among those that you may see.")
-    return coordinator.jobs.current(view)
-
-
-def _not_found(message: str) -> Declined:
-    return Declined(HTTPStatus.NOT_FOUND, message, UnknownName)
-
-
-def _mine(token: Token) -> str | None:
-    return None if token.role == Role.operator else token.name
-
-
-Job = Annotated[JobView, Depends(job)]
-
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
-INVALID, CONFLICT = HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.CONFLICT
-BAD_BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, INVALID)
-
 known = APIRouter(tags=["network"], responses=documented(UNAUTHORIZED))
 jobs = APIRouter(tags=["jobs"], responses=documented(UNAUTHORIZED, INVALID))
-operating = APIRouter(tags=["operation"])
 
 
 @known.get("/network", summary="What this network is")
@@ -162,7 +104,7 @@ def get_analysis(_: Caller, name: Annotated[str, Path(description="Name of the a
     try:
         return find(name).view()
     except UnknownName as error:
-        raise _not_found(error.message) from None
+        raise not_found(error.message) from None
 
 
 @known.get("/roster", summary="The roster", responses=documented(NOT_FOUND))
@@ -170,7 +112,7 @@ def get_roster(coordinator: Service, _: Caller) -> SignedText:
     """Who is in the network, signed by its authority; 404 as long as there is none."""
     roster = coordinator.registry.roster()
     if roster is None:
-        raise _not_found("This network has no roster yet: its operator must put one in place.")
+        raise not_found("This network has no roster yet: its operator must put one in place.")
     return SignedText(document=roster.to_bytes().decode())
 
 
@@ -200,7 +142,7 @@ def get_jobs(  # noqa: PLR0917 - one parameter per filter
     offset: Annotated[int, Query(ge=0, le=10**9, description="Leave out so many of the newest.")] = 0,
 ) -> list[JobView]:
     """Your own jobs; for an operator, everybody's."""
-    views = coordinator.store.jobs(states=state, study=study, submitted_by=_mine(token), limit=limit, offset=offset)
+    views = coordinator.store.jobs(states=state, study=study, submitted_by=mine(token), limit=limit, offset=offset)
     return [coordinator.jobs.current(view) for view in views]
 
 
@@ -253,63 +195,6 @@ def get_result(coordinator: Service, _: Researcher, view: Job) -> Response:
 def get_proof(coordinator: Service, _: Researcher, view: Job) -> Response:
     """A zip of the signed documents, every question and every node's signed answer; 409 while there is no result."""
     return Response(coordinator.proof(view), media_type="application/zip")
-
-
-@operating.put("/roster", summary="Bring a roster", responses=documented(UNAUTHORIZED, FORBIDDEN, CONFLICT, *BAD_BODY))
-def put_roster(coordinator: Service, token: Operator, signed: SignedText) -> SignedText:
-    """Take in a new version of the roster; nodes hear of it at once, and jobs under the one before end."""
-    coordinator.put_roster(signed.document, token.name)
-    return signed
-
-
-@operating.post(
-    "/permits",
-    status_code=201,
-    summary="Bring a permit",
-    responses=documented(UNAUTHORIZED, FORBIDDEN, CONFLICT, *BAD_BODY),
-)
-def add_permit(coordinator: Service, token: Operator, signed: SignedText) -> SignedText:
-    """Take in a permit that a data access committee of the roster has signed."""
-    coordinator.add_permit(signed.document, token.name)
-    return signed
-
-
-@operating.get("/audit", summary="The audit", responses=documented(UNAUTHORIZED, FORBIDDEN, INVALID))
-def get_audit(
-    coordinator: Service,
-    _: Operator,
-    after: Annotated[int, Query(ge=0, le=10**9, description="Only entries after this number.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 1000,
-) -> list[SignedText]:
-    """What happened here, first to last: signed entries, each of which names the one before by its hash."""
-    return [SignedText(document=text) for text in coordinator.audit.entries(after, limit)]
-
-
-@operating.post(
-    "/cohorts",
-    status_code=201,
-    summary="Enrol a cohort",
-    responses=documented(UNAUTHORIZED, FORBIDDEN, CONFLICT, *BAD_BODY),
-)
-def enrol(coordinator: Service, token: Operator, enrolment: Enrolment) -> CohortView:
-    """Pin the public key of a cohort's node: from then on that node, and no other, answers for the cohort."""
-    return coordinator.enrol(enrolment, token.name)
-
-
-@operating.delete(
-    "/cohorts/{name}",
-    status_code=204,
-    summary="Withdraw a cohort",
-    responses=documented(UNAUTHORIZED, FORBIDDEN, NOT_FOUND, INVALID),
-)
-def withdraw(
-    coordinator: Service, token: Operator, name: Annotated[CohortName, Path(description="The cohort.")]
-) -> None:
-    """Turn the cohort's node away from now on. Its unfinished jobs fail, with that reason."""
-    try:
-        coordinator.withdraw(name, token.name)
-    except UnknownName as error:
-        raise _not_found(error.message) from None
 
 
 @operating.get("/health", summary="Whether the coordinator works")
