@@ -79,9 +79,9 @@ class TrustedNode:
             return self._reply(question, broadcast)
         except Exception as error:
             problem = problem_of(error, question)
-            self.memory.note(
-                "not answered", job=question.job[:64], round=question.round, kind=problem.kind, why=problem.message
-            )
+            # Cut, because the words may quote names of any length that a peer made up.
+            why, job = problem.message[:500], question.job[:64]
+            self.memory.note("not answered", job=job, round=question.round, kind=problem.kind, why=why)
             return AnswerMessage(problem=problem).to_bytes()
 
     def _reply(self, question: QuestionMessage, broadcast: Mapping[str, Array]) -> bytes:
@@ -105,7 +105,7 @@ class TrustedNode:
             vector = self._vector(asked, mandate)
         except Exception as error:
             problem = problem_of(error, asked)
-            event, what = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message}
+            event, what = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message[:500]}
             reply = AnswerMessage(problem=problem).to_bytes()
         else:
             event, what = "answered", {"vector": vector.digest(), "entries": vector.layout.size}
