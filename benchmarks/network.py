@@ -70,7 +70,7 @@ def _prepare(folder: Path) -> LocalNetwork:
     sources = {name: folder / f"{name}.parquet" for name in COHORTS}
     for seed, path in enumerate(sources.values()):
         _people(seed).write_parquet(path)
-    return LocalNetwork(folder / "run", folder / "dictionary.toml", sources, folder / "policy.toml")
+    return LocalNetwork(folder / "run", folder / "dictionary.toml", sources, folder / "policy.toml", ["bench"])
 
 
 def _start_node(local: LocalNetwork, name: str) -> None:

@@ -20,6 +20,8 @@ from cohortium.errors import CohortiumError
 from cohortium.result import Result
 
 MAX_RESULT_BYTES = 256 * 2**20
+MAX_PROOF_BYTES = 2**32
+PROOF = "proof.zip"
 _MAX_MANIFEST_BYTES = 2**20
 # A bundle of the same result is the same file, whenever it is written.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -62,6 +64,7 @@ def load(path: Path | str) -> Result:
         with zipfile.ZipFile(path) as archive:
             manifest = Manifest.model_validate_json(_read(archive, "manifest.json", _MAX_MANIFEST_BYTES))
             content = _read(archive, "result.json", MAX_RESULT_BYTES)
+            proof = _read(archive, PROOF, MAX_PROOF_BYTES) if PROOF in archive.namelist() else None
     except FileNotFoundError:
         raise InvalidBundle(f"There is no file {path}.") from None
     except (zipfile.BadZipFile, zlib.error, ValidationError, OSError, RuntimeError, EOFError, ValueError):
@@ -70,7 +73,8 @@ def load(path: Path | str) -> Result:
         raise InvalidBundle(f"{path} was saved by a later version of Cohortium ({manifest.cohortium[:20]}).")
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise InvalidBundle(f"{path} was changed after it was saved.")
-    return read_result(manifest.analysis, content)
+    result = read_result(manifest.analysis, content)
+    return result if proof is None else result.provable_by(lambda: proof)
 
 
 def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
@@ -98,6 +102,7 @@ def _zipped(result: Result) -> bytes:
         "result.json": content,
         "summary.txt": report.as_text(result) + "\n",
         "report.html": report.as_page(result),
+        **({PROOF: proof} if (proof := result.proof()) is not None else {}),
         **{f"tables/{i}-{_slug(t.title)}.csv": _csv(t) for i, t in enumerate(result.tables(), 1)},
     }
     buffer = io.BytesIO()

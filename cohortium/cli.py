@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import cohortium
-from cohortium import options, programs
+from cohortium import options, programs, trust_cli
 from cohortium.errors import CohortiumError, did_you_mean
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def _connection_options() -> list[click.Parameter]:
         "url": "Address of the coordinator. [env: COHORTIUM_URL, else what `login` saved]",
         "token": "Your token; better kept out of the shell's history. [env: COHORTIUM_TOKEN, else what `login` saved]",
         "ca": "PEM file of the network's certificate authority. [env: COHORTIUM_CA, else what `login` saved]",
+        "key": "File of your private key, which signs your jobs. [env: COHORTIUM_KEY, else what `login` saved]",
+        "authority": "Public key of the network's authority. [env: COHORTIUM_AUTHORITY, else what `login` saved]",
     }
     return [
         click.Option([f"--{name}"], help=text, expose_value=False, callback=remember) for name, text in words.items()
@@ -129,6 +131,10 @@ run = typer.Typer(
     cls=Analyses, no_args_is_help=True, rich_markup_mode=None, help="Ask a question: one command per analysis."
 )
 app.add_typer(run, name="run")
+app.add_typer(trust_cli.keys, name="keys")
+app.add_typer(trust_cli.roster, name="roster")
+app.add_typer(trust_cli.permit, name="permit")
+app.command("verify")(trust_cli.verify_bundle)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Save = Annotated[Path | None, typer.Option(help="Also save the result as a zip file, to share and to load again.")]
@@ -256,8 +262,10 @@ def login(
     url: Annotated[str, typer.Argument(help="Address of the coordinator, https://…")],
     token: Annotated[str, typer.Option(prompt="Token (empty if the network needs none)", hide_input=True)] = "",
     ca: Annotated[Path | None, typer.Option(help="PEM file of the network's certificate authority.")] = None,
+    key: Annotated[Path | None, typer.Option(help="File of your private key, which signs your jobs.")] = None,
+    authority: Annotated[str | None, typer.Option(help="Public key of the network's authority.")] = None,
 ) -> None:
-    """Remember a coordinator and your token.
+    """Remember a coordinator, your token, your key and whose rosters you rely on.
 
     They are kept in a file that only you can read.
     """
@@ -265,8 +273,8 @@ def login(
     from cohortium.client import Network
     from cohortium.rest import HttpService
 
-    authority = str(ca.absolute()) if ca else None
-    connection = settings.resolve(url, token, authority)
+    trusted, own = (str(path.absolute()) if path else None for path in (ca, key))
+    connection = settings.resolve(url, token, trusted, own, authority)
     network = Network(HttpService(connection))
     typer.echo(f"Connected to {network.view.name}. Saved in {settings.save(connection)}")
 

@@ -74,18 +74,29 @@ class Service(Protocol):
     def result(self, job_id: str) -> bytes:
         """The result of a finished job, as the JSON of the analysis's result class."""
 
+    def proof(self, job_id: str) -> bytes | None:
+        """What the result of a finished job is verified by (see `proof`); None where nobody had to be trusted."""
 
-def connect(url: str | None = None, token: str | None = None, ca: str | None = None) -> Network:
+
+def connect(
+    url: str | None = None,
+    token: str | None = None,
+    ca: str | None = None,
+    key: str | None = None,
+    authority: str | None = None,
+) -> Network:
     """The network whose coordinator answers at `url`.
 
-    What is not given comes from COHORTIUM_URL, COHORTIUM_TOKEN and COHORTIUM_CA, or else from what `cohortium login`
-    wrote. `ca` is a PEM file of the authority that signed the coordinator's certificate, if it is not a public one.
+    What is not given comes from COHORTIUM_URL, COHORTIUM_TOKEN, COHORTIUM_CA, COHORTIUM_KEY and COHORTIUM_AUTHORITY, or
+    else from what `cohortium login` wrote. `ca` is a PEM file of the authority that signed the coordinator's
+    certificate, if it is not a public one. `key` is the file of your private key, which signs your jobs (its
+    passphrase, if any, comes from COHORTIUM_PASSPHRASE); `authority` is the public key of the network's authority.
 
     Raises ServiceError when nobody answers there, the certificate is not trusted, or the token is not accepted.
     """
     from cohortium import rest, settings  # noqa: PLC0415 - the HTTP client costs a tenth of a second to load
 
-    network = Network(rest.HttpService(settings.resolve(url, token, ca)))
+    network = Network(rest.HttpService(settings.resolve(url, token, ca, key, authority)))
     network.view  # noqa: B018 - a wrong address or token is better told now than at the first question
     return network
 
@@ -215,7 +226,9 @@ class Job:
         """
         self.wait(timeout, progress)
         if self.view.state is JobState.finished:
-            return read_result(self.view.analysis, self.service.result(self.id))
+            result = read_result(self.view.analysis, self.service.result(self.id))
+            # Fetched when the result is saved: a proof may be large.
+            return result.provable_by(lambda: self.service.proof(self.id))
         if not self.view.state.is_final:
             raise TimeoutError(f"Job {self.id} has no result yet; it goes on. Ask for its result again later.")
         raise _why(self.view)

@@ -10,6 +10,21 @@ CohortiumError
 │   ├── Separation       the likelihood has no finite maximum
 │   └── NotConverged     the iteration ended before its answer was good enough
 ├── NodeFailed           a node could not answer; names the cohort
+├── Untrusted            a document, or who signed it, cannot be relied on
+│   ├── Malformed        it is not a document of the kind that it should be, in its one form
+│   ├── BadSignature     the signature does not belong to this document, kind and signer
+│   ├── UnknownSigner    the signer is not one who may sign this
+│   ├── NotYetValid      its time has not come
+│   ├── Expired          its time is over
+│   ├── Superseded       a newer roster of the network is known
+│   ├── Revoked          the roster withdrew the key or the permit
+│   ├── WrongNetwork     it belongs to another network
+│   ├── WrongReference   it refers to another roster, permit, job, question or vector than the one at hand
+│   ├── NotPermitted     the permit does not cover what the job asks
+│   ├── AlreadyAnswered  a node answered another question in this round of the job
+│   ├── BrokenChain      a journal was changed, cut off or written anew
+│   └── NotVerified      a result, or a question, is not what the analysis leads to
+├── InvalidKey           a key, or its file, cannot be used
 ├── JobCancelled         somebody ended the job
 └── ServiceError         the coordinator could not be reached, or turned the caller away
 
@@ -141,6 +156,66 @@ class NotConverged(CannotEstimate):
 
 class NodeFailed(CohortiumError):
     """A node could not answer."""
+
+
+class Untrusted(CohortiumError):
+    """A document, or who signed it, cannot be relied on. See `signing`; one class per way to fail."""
+
+
+class Malformed(Untrusted):
+    """Not a document of the kind that it should be, or not in its one canonical form."""
+
+
+class BadSignature(Untrusted):
+    """The signature does not belong to this document, this kind of document and this signer."""
+
+
+class UnknownSigner(Untrusted):
+    """The signature may be right, but the signer is not one who may sign this."""
+
+
+class NotYetValid(Untrusted):
+    """The document's time has not come."""
+
+
+class Expired(Untrusted):
+    """The document's time is over."""
+
+
+class Superseded(Untrusted):
+    """A newer roster of the network is known, or another one of the same version."""
+
+
+class Revoked(Untrusted):
+    """The roster withdrew the key or the permit."""
+
+
+class WrongNetwork(Untrusted):
+    """The document belongs to another network."""
+
+
+class WrongReference(Untrusted):
+    """The document refers to another roster, permit, job, question or vector than the one at hand."""
+
+
+class NotPermitted(Untrusted):
+    """The permit does not cover what the job asks."""
+
+
+class AlreadyAnswered(Untrusted):
+    """A node answered another question, or another choice of cohorts, in this round of the job."""
+
+
+class BrokenChain(Untrusted):
+    """A journal was changed, cut off or written anew."""
+
+
+class NotVerified(Untrusted):
+    """A result, or a question that was put to the nodes, is not what the analysis leads to."""
+
+
+class InvalidKey(CohortiumError):
+    """A key, or the file that should hold one, cannot be used."""
 
 
 class JobCancelled(CohortiumError):

@@ -2,6 +2,8 @@
 
 A question or an answer travels as one npz archive: its header as JSON, its arrays as float64. Nothing in it is
 executed, unpickled or unpacked to disk; a peer is never trusted to be well-behaved, so sizes are checked first.
+
+Signed documents travel as the very text that was signed (see `signing`): whoever relays them cannot reword them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -20,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from cohortium.dictionary import Labels, Variable
 from cohortium.errors import CohortiumError, Problem
 from cohortium.quantities import Array
+from cohortium.secure_sum import Layout
 
 MAX_BYTES = 256 * 2**20
 _HEADER = "header"
@@ -48,14 +51,18 @@ class MalformedMessage(CohortiumError):
 
 
 class Header(BaseModel):
-    """What a message says besides its arrays."""
+    """What a message says besides its arrays, which are float64 or, where `raw` names them, bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def to_bytes(self, arrays: Mapping[str, Array] | None = None) -> bytes:
+    raw: ClassVar[str | None] = None
+    """Prefix of the names of arrays that travel as bytes (uint8)."""
+
+    def to_bytes(self, arrays: Mapping[str, Array] | None = None, raw: Mapping[str, bytes] | None = None) -> bytes:
         """The message as it travels."""
         buffer = io.BytesIO()
         parts: dict[str, Any] = {f"a:{k}": np.asarray(v, dtype=np.float64) for k, v in (arrays or {}).items()}
+        parts |= {f"a:{name}": np.frombuffer(content, dtype=np.uint8) for name, content in (raw or {}).items()}
         parts[_HEADER] = np.frombuffer(self.model_dump_json().encode(), dtype=np.uint8)
         np.savez(buffer, **parts)
         return buffer.getvalue()
@@ -74,9 +81,26 @@ class Header(BaseModel):
         except _NOT_A_MESSAGE as error:
             kind = "header" if isinstance(error, ValidationError) else "archive"
             raise MalformedMessage(f"not a {cls.__name__} message: bad {kind}") from None
-        if any(a.dtype != np.float64 for a in arrays.values()):
+        if any(a.dtype != (np.uint8 if cls._is_raw(name) else np.float64) for name, a in arrays.items()):
             raise MalformedMessage("arrays travel as float64")
         return header, arrays
+
+    @classmethod
+    def _is_raw(cls, name: str) -> bool:
+        return cls.raw is not None and name.startswith(cls.raw)
+
+
+DocumentText = Annotated[str, StringConstraints(min_length=2, max_length=2**22)]
+
+
+class Papers(BaseModel):
+    """What a question rests on: the signed roster, permit and job, each as the text that was signed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    roster: DocumentText
+    permit: DocumentText
+    job: DocumentText
 
 
 class QuestionMessage(Header):
@@ -90,12 +114,39 @@ class QuestionMessage(Header):
     dictionary: str = Field(description="Digest of the dictionary that the question was bound to.")
     cohorts: tuple[str, ...] = Field(description="Everyone who is asked this question.")
     per_cohort: bool = False
+    papers: Papers | None = Field(None, description="What entitles to ask; None only inside one process.")
 
 
 class AnswerMessage(Header):
-    """A node's answer: the arrays of its Sums record (see `secure_sum`), or the problem that kept it from answering."""
+    """A node's answer, or the problem that kept it from answering.
+
+    In a real network the answer is one array `vector`, the bytes of a masked vector (see `secure_sum.Vector`), with its
+    layout and what the node signed; inside one process it is the arrays of the Sums record.
+    """
+
+    raw: ClassVar[str | None] = "vector"
 
     problem: Problem | None = None
+    layout: Layout | None = None
+    signed: DocumentText | None = Field(None, description="The signed `documents.Answer`.")
+
+
+class Position(BaseModel):
+    """A place in somebody's journal: the number of an entry and its hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(0, ge=0)
+    entry: str | None = Field(None, max_length=64)
+
+
+class Greeting(Header):
+    """What the coordinator says to a node that has connected; it wants an `Introduction`."""
+
+    nonce: str = Field(description="Fresh, to be signed.")
+    roster: DocumentText | None = Field(None, description="The signed roster of the network as it is now.")
+    head: Position = Field(Position(), description="The last entry of the coordinator's audit.")
+    seen: Position = Field(Position(), description="The last entry of the node's journal that it was told of before.")
 
 
 class Introduction(Header):
@@ -104,6 +155,8 @@ class Introduction(Header):
     dictionary: str = Field(description="Digest of its dictionary.")
     version: str = Field(description="Version of its Cohortium.")
     variables: tuple[str, ...] = Field(description="The dictionary's variables that this cohort collected.")
+    head: DocumentText | None = Field(None, description="The signed `chain.Head` of its journal, over the nonce.")
+    seen: Position = Field(Position(), description="The last entry of the coordinator's audit that it was told before.")
 
 
 # The REST API. Everything a researcher's client or the command line reads or writes is one of these.
@@ -167,10 +220,18 @@ class NetworkView(View):
     dictionary_version: str
     dictionary_digest: str
     title: Labels = Labels()
+    code: str = Field("", description="Identity of the code that computes here, which a job is signed for.")
+    audit_key: str = Field("", description="Public key that signs the coordinator's audit.")
+
+
+class SignedText(View):
+    """A signed document, as the very text that was signed (see `cohortium.signing.Signed`)."""
+
+    document: DocumentText
 
 
 class JobRequest(View):
-    """A question, as a researcher submits it."""
+    """A question, as a researcher puts it. In a real network it becomes a signed `documents.Job`."""
 
     study: StudyName
     analysis: str

@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, Problem, ServiceError
-from cohortium.messages import AnalysisView, CohortView, JobRequest, JobView, NetworkView, VariableView
+from cohortium.messages import AnalysisView, CohortView, JobRequest, JobView, NetworkView, SignedText, VariableView
 from cohortium.settings import Connection
+from cohortium.signer import Signer
 
 T = TypeVar("T")
 
@@ -35,6 +36,9 @@ class HttpService:
 
     def __init__(self, connection: Connection, transport: httpx.BaseTransport | None = None) -> None:
         self.url = connection.url
+        self._connection = connection
+        self._signer: Signer | None = None
+        self._network: NetworkView | None = None
         headers = {"Authorization": f"Bearer {connection.token}"} if connection.token else {}
         self._http = httpx.Client(
             base_url=f"{connection.url}/api/v1",
@@ -65,8 +69,16 @@ class HttpService:
         return self._get(list[AnalysisView], "/analyses")
 
     def submit(self, request: JobRequest) -> JobView:
-        """Hand in a question."""
-        return self._decode(JobView, self._call("POST", "/jobs", json=request.model_dump(mode="json")))
+        """Sign a question and hand it in. Raises InvalidKey, or why network or permit are Untrusted."""
+        if self._signer is None:
+            self._signer = Signer.of(self._connection)
+        network = self._network or self.network()
+        roster = self._get(SignedText, "/roster").document
+        permits = self._get(list[SignedText], "/permits", params={"study": request.study})
+        signed = self._signer.sign(request, network, roster, [permit.document for permit in permits])
+        view = self._decode(JobView, self._call("POST", "/jobs", json={"document": signed.to_bytes().decode()}))
+        self._network = network
+        return view
 
     def jobs(self) -> list[JobView]:
         """Every job that the caller may see, the latest first."""
@@ -83,6 +95,10 @@ class HttpService:
     def result(self, job_id: str) -> bytes:
         """The result of a finished job, as JSON."""
         return self._call("GET", _job(job_id, "/result")).content
+
+    def proof(self, job_id: str) -> bytes | None:
+        """What the result is verified by."""
+        return self._call("GET", _job(job_id, "/proof")).content
 
     def events(self, job_id: str, timeout: float | None = None) -> Iterator[JobView]:
         """The job now and after each change. A stream that breaks off is opened again, at growing intervals."""

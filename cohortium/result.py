@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from cohortium import report
 from cohortium.quantities import Array
@@ -30,6 +31,19 @@ class Estimate(BaseModel):
     ci_high: float
 
 
+class _ProofSource:
+    """Where a result's proof is to be had. Results are equal by their numbers, wherever that is."""
+
+    def __init__(self, get: Callable[[], bytes | None]) -> None:
+        self.get = get
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ProofSource)
+
+    def __hash__(self) -> int:
+        return hash(_ProofSource)
+
+
 class Result(BaseModel):
     """The answer to a question. Subclasses add their numbers as fields, and `tables` to show them.
 
@@ -37,6 +51,8 @@ class Result(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    _proof: _ProofSource = PrivateAttr(default_factory=lambda: _ProofSource(lambda: None))
 
     analysis: str = Field("", description="Name of the analysis.")
     n: int = Field(description="Rows that the analysis used.")
@@ -71,6 +87,16 @@ class Result(BaseModel):
     def report(self, path: Path | str) -> Path:
         """Write the result as one HTML page that needs no network, and return its path."""
         return report.write_html(self, Path(path))
+
+    def provable_by(self, proof: Callable[[], bytes | None]) -> Self:
+        """The same result, which knows where to get what it is verified by (see `proof`)."""
+        told = self.model_copy()
+        told._proof = _ProofSource(proof)
+        return told
+
+    def proof(self) -> bytes | None:
+        """What `cohortium verify` needs, or None: the result of a simulation has nobody to be trusted."""
+        return self._proof.get()
 
     def save(self, path: Path | str) -> Path:
         """Write the result as a zip file that `cohortium.load` reads back: exact numbers, tables and a report."""

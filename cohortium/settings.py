@@ -7,6 +7,8 @@ The file is `$XDG_CONFIG_HOME/cohortium/config.toml` (by default under `~/.confi
     [networks."https://coordinator.example.nl"]
     token = "..."
     ca = "/home/ada/network-ca.pem"
+    key = "/home/ada/researcher.key"    # signs your jobs; named in the permits of your studies
+    authority = "ed25519:..."           # signs the network's roster; get it from a person you know
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ class Login(BaseModel):
 
     token: str | None = None
     ca: str | None = None
+    key: str | None = None
+    authority: str | None = None
 
 
 class Settings(BaseModel):
@@ -52,6 +56,8 @@ class Connection:
     url: str
     token: str | None = None
     ca: str | None = None
+    key: str | None = None
+    authority: str | None = None
 
     def __repr__(self) -> str:
         return f"Connection({self.url!r})"
@@ -76,7 +82,13 @@ def read() -> Settings:
         raise ServiceError(f"{path()} has entries that mean nothing here: {keys}.") from None
 
 
-def resolve(url: str | None = None, token: str | None = None, ca: str | None = None) -> Connection:
+def resolve(
+    url: str | None = None,
+    token: str | None = None,
+    ca: str | None = None,
+    key: str | None = None,
+    authority: str | None = None,
+) -> Connection:
     """What to connect to, from all the places where it can be said. Raises ServiceError if no address was said."""
     saved = read()
     address = url or os.environ.get("COHORTIUM_URL") or saved.default
@@ -87,7 +99,13 @@ def resolve(url: str | None = None, token: str | None = None, ca: str | None = N
     address = checked(address)
     login = saved.networks.get(address, Login())
     token = token or os.environ.get("COHORTIUM_TOKEN") or login.token
-    return Connection(address, _checked_token(token), ca or os.environ.get("COHORTIUM_CA") or login.ca)
+    return Connection(
+        address,
+        _checked_token(token),
+        ca or os.environ.get("COHORTIUM_CA") or login.ca,
+        key or os.environ.get("COHORTIUM_KEY") or login.key,
+        authority or os.environ.get("COHORTIUM_AUTHORITY") or login.authority,
+    )
 
 
 def checked(url: str) -> str:
@@ -103,7 +121,7 @@ def checked(url: str) -> str:
 def save(connection: Connection) -> Path:
     """Remember a coordinator, as the default one from now on, in a file that only its owner can read."""
     known = read().model_dump(exclude_none=True).get("networks", {})
-    login = Login(token=connection.token, ca=connection.ca).model_dump(exclude_none=True)
+    login = Login(**{name: getattr(connection, name) for name in Login.model_fields}).model_dump(exclude_none=True)
     file = path()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Written beside and moved into place: mkstemp makes it 0600, and a crash leaves the old file whole.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, FastAPI, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 import cohortium
@@ -16,29 +14,41 @@ from cohortium.dictionary import Dictionary
 from cohortium.errors import Problem, UnknownName
 from cohortium.messages import (
     AnalysisView,
-    CohortName,
     CohortView,
-    Enrolment,
-    JobRequest,
     JobState,
     JobView,
     NetworkView,
+    SignedText,
     StudyName,
     VariableView,
 )
 from coordinator import problems
-from coordinator.auth import Role, authenticate
+from coordinator.callers import (
+    BAD_BODY,
+    CONFLICT,
+    FORBIDDEN,
+    INVALID,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    Caller,
+    Job,
+    Researcher,
+    Service,
+    mine,
+    not_found,
+)
 from coordinator.edge import Edge
-from coordinator.problems import Declined, documented
+from coordinator.operating import operating
+from coordinator.problems import documented
 from coordinator.service import Coordinator
-from coordinator.store import Token
 
 PREFIX = "/api/v1"
 DESCRIPTION = """
 Ask many cohorts one question; receive the answer that pooling them would have given.
 
-Send a token as `Authorization: Bearer …`. **Researchers** submit jobs, and see their own and nobody else's.
-**Operators** enrol and withdraw cohorts, and see and cancel every job, but no result.
+Send a token as `Authorization: Bearer …`. **Researchers** submit signed jobs, and see their own and nobody else's.
+**Operators** enrol and withdraw cohorts, bring rosters and permits, and see and cancel every job, but no result.
+Rosters, permits and jobs are signed documents: their text is relayed to every node, which verifies it for itself.
 Every error is a `Problem`: its kind, and what is wrong in words; a formula error also says at which character.
 """
 
@@ -48,75 +58,8 @@ TAGS = [
     {"name": "operation", "description": "For whoever runs this coordinator."},
 ]
 
-bearer = HTTPBearer(auto_error=False, description="A token of this coordinator (`cohortium coordinator token new`).")
-
-
-def service(request: Request) -> Coordinator:
-    """The coordinator that this API belongs to."""
-    coordinator: Coordinator = request.app.state.coordinator
-    return coordinator
-
-
-Service = Annotated[Coordinator, Depends(service)]
-
-
-def caller(coordinator: Service, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Token:
-    """Whose token came with the request. Answers 401 if there is no valid one."""
-    token = authenticate(coordinator.store, credentials.credentials) if credentials else None
-    if token is None:
-        raise Declined(HTTPStatus.UNAUTHORIZED, "Send a valid token as `Authorization: Bearer …`.")
-    return token
-
-
-Caller = Annotated[Token, Depends(caller)]
-
-
-def _only(role: Role, token: Token) -> Token:
-    if token.role != role:
-        raise Declined(HTTPStatus.FORBIDDEN, f"This takes a token with the role `{role}`; yours is `{token.role}`.")
-    return token
-
-
-def researcher(token: Caller) -> Token:
-    """A caller with the role researcher. Answers 403 to others."""
-    return _only(Role.researcher, token)
-
-
-def operator(token: Caller) -> Token:
-    """A caller with the role operator. Answers 403 to others."""
-    return _only(Role.operator, token)
-
-
-Researcher = Annotated[Token, Depends(researcher)]
-Operator = Annotated[Token, Depends(operator)]
-JobId = Annotated[str, Path(description="Id of the job.")]
-
-
-def job(coordinator: Service, token: Caller, job_id: JobId) -> JobView:
-    """The job of that id, if the caller may see it. Answers 404 otherwise."""
-    view = coordinator.store.job(job_id, _mine(token)) if job_id.isalnum() else None
-    if view is None:
-        raise _not_found("There is no such job among those that you may see.")
-    return coordinator.jobs.current(view)
-
-
-def _not_found(message: str) -> Declined:
-    return Declined(HTTPStatus.NOT_FOUND, message, UnknownName)
-
-
-def _mine(token: Token) -> str | None:
-    return None if token.role == Role.operator else token.name
-
-
-Job = Annotated[JobView, Depends(job)]
-
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
-INVALID, CONFLICT = HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.CONFLICT
-BAD_BODY = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, INVALID)
-
 known = APIRouter(tags=["network"], responses=documented(UNAUTHORIZED))
 jobs = APIRouter(tags=["jobs"], responses=documented(UNAUTHORIZED, INVALID))
-operating = APIRouter(tags=["operation"])
 
 
 @known.get("/network", summary="What this network is")
@@ -161,12 +104,29 @@ def get_analysis(_: Caller, name: Annotated[str, Path(description="Name of the a
     try:
         return find(name).view()
     except UnknownName as error:
-        raise _not_found(error.message) from None
+        raise not_found(error.message) from None
 
 
-@jobs.post("/jobs", status_code=201, summary="Submit a job", responses=documented(FORBIDDEN, *BAD_BODY))
-def submit_job(coordinator: Service, token: Researcher, request: JobRequest, response: Response) -> JobView:
-    """Submit a question. It is checked against the dictionary and the cohorts before it is taken in."""
+@known.get("/roster", summary="The roster", responses=documented(NOT_FOUND))
+def get_roster(coordinator: Service, _: Caller) -> SignedText:
+    """Who is in the network, signed by its authority; 404 as long as there is none."""
+    roster = coordinator.registry.roster()
+    if roster is None:
+        raise not_found("This network has no roster yet: its operator must put one in place.")
+    return SignedText(document=roster.to_bytes().decode())
+
+
+@known.get("/permits", summary="The permits", responses=documented(INVALID))
+def get_permits(
+    coordinator: Service, _: Caller, study: Annotated[StudyName | None, Query(description="Only of this study.")] = None
+) -> list[SignedText]:
+    """What studies may ask, signed by a data access committee; newest first, those that are over included."""
+    return [SignedText(document=p.to_bytes().decode()) for p in coordinator.registry.permits(study)]
+
+
+@jobs.post("/jobs", status_code=201, summary="Submit a job", responses=documented(FORBIDDEN, CONFLICT, *BAD_BODY))
+def submit_job(coordinator: Service, token: Researcher, request: SignedText, response: Response) -> JobView:
+    """Submit a signed job. Signatures, permit, dictionary and cohorts are checked before it is taken in."""
     view = coordinator.submit(request, token.name)
     response.headers["Location"] = f"{PREFIX}/jobs/{view.id}"
     return view
@@ -182,7 +142,7 @@ def get_jobs(  # noqa: PLR0917 - one parameter per filter
     offset: Annotated[int, Query(ge=0, le=10**9, description="Leave out so many of the newest.")] = 0,
 ) -> list[JobView]:
     """Your own jobs; for an operator, everybody's."""
-    views = coordinator.store.jobs(states=state, study=study, submitted_by=_mine(token), limit=limit, offset=offset)
+    views = coordinator.store.jobs(states=state, study=study, submitted_by=mine(token), limit=limit, offset=offset)
     return [coordinator.jobs.current(view) for view in views]
 
 
@@ -226,31 +186,15 @@ def get_result(coordinator: Service, _: Researcher, view: Job) -> Response:
     return Response(coordinator.result(view), media_type="application/json")
 
 
-@operating.post(
-    "/cohorts",
-    status_code=201,
-    summary="Enrol a cohort",
-    responses=documented(UNAUTHORIZED, FORBIDDEN, CONFLICT, *BAD_BODY),
+@jobs.get(
+    "/jobs/{job_id}/proof",
+    summary="What a result is verified by",
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {}}}, **documented(FORBIDDEN, NOT_FOUND, CONFLICT)},
 )
-def enrol(coordinator: Service, token: Operator, enrolment: Enrolment) -> CohortView:
-    """Pin the public key of a cohort's node: from then on that node, and no other, answers for the cohort."""
-    return coordinator.enrol(enrolment, token.name)
-
-
-@operating.delete(
-    "/cohorts/{name}",
-    status_code=204,
-    summary="Withdraw a cohort",
-    responses=documented(UNAUTHORIZED, FORBIDDEN, NOT_FOUND, INVALID),
-)
-def withdraw(
-    coordinator: Service, token: Operator, name: Annotated[CohortName, Path(description="The cohort.")]
-) -> None:
-    """Turn the cohort's node away from now on. Its unfinished jobs fail, with that reason."""
-    try:
-        coordinator.withdraw(name, token.name)
-    except UnknownName as error:
-        raise _not_found(error.message) from None
+def get_proof(coordinator: Service, _: Researcher, view: Job) -> Response:
+    """A zip of the signed documents, every question and every node's signed answer; 409 while there is no result."""
+    return Response(coordinator.proof(view), media_type="application/zip")
 
 
 @operating.get("/health", summary="Whether the coordinator works")

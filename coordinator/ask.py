@@ -1,22 +1,14 @@
-"""One question to all nodes of a job, and the sum of their answers.
-
-The answers of the single cohorts exist only inside `ask_all_nodes`: they are neither stored nor logged. Masking belongs
-exactly here: masked answers come in, `combine` unmasks their sum.
-"""
+"""One question to all nodes of a job, and the errors of the line to them in our own terms."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
-from cohortium.analysis import Analysis, Question
-from cohortium.asking import Answer, combine
 from cohortium.errors import JobCancelled, NodeFailed
-from cohortium.messages import AnswerMessage, MalformedMessage, QuestionMessage
 from coordinator import question as link
-from coordinator.transcript import Totals
 
 OnProgress = Callable[[set[str]], None]
 
@@ -39,31 +31,6 @@ class Channel(Protocol):
 OpenChannel = Callable[[str], AbstractContextManager[Channel]]
 
 
-def ask_all_nodes(
-    question: Question,
-    message: QuestionMessage,
-    analysis: Analysis[Any, Any],
-    channel: Channel,
-    *,
-    on_progress: OnProgress,
-    cancelled: threading.Event,
-) -> Totals:
-    """The sum over all cohorts of `message` (for a per-cohort question: each one's own record).
-
-    Raises whatever problem a node reported, NodeFailed naming a cohort that could not answer, JobCancelled.
-    """
-    payload = message.to_bytes(question.broadcast)
-    replies = ask(
-        channel,
-        dict.fromkeys(message.cohorts, payload),
-        kind="question",
-        round_=message.round,
-        on_progress=on_progress,
-        cancelled=cancelled,
-    )
-    return combine(question, analysis, {cohort: _read(cohort, reply) for cohort, reply in replies.items()})
-
-
 def ask(
     channel: Channel,
     payloads: Mapping[str, bytes],
@@ -82,10 +49,3 @@ def ask(
         ) from None
     except (link.Cancelled, link.LinkStopped):
         raise JobCancelled("The question was withdrawn before every cohort had answered.") from None
-
-
-def _read(cohort: str, reply: bytes) -> Answer:
-    try:
-        return AnswerMessage.from_bytes(reply)
-    except MalformedMessage as error:
-        raise NodeFailed(f"The answer of `{cohort}` cannot be read: {error.message}.", cohort=cohort) from None

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -15,9 +15,10 @@ import cohortium
 from cohortium.analysis import Params
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, UnknownName
-from cohortium.formula import Formula
+from cohortium.mentioned import variables_of
 from cohortium.messages import CohortView, Introduction, MalformedMessage, VariableView
 from coordinator.ask import Channel, ask
+from coordinator.greeting import Greeter
 from coordinator.store import Store
 
 log = structlog.get_logger()
@@ -46,8 +47,8 @@ class Presence(Protocol):
 class Catalogue:
     """The cohorts as they are now. Every node that connects is asked to introduce itself."""
 
-    def __init__(self, dictionary: Dictionary, store: Store, link: Presence) -> None:
-        self.dictionary = dictionary
+    def __init__(self, dictionary: Dictionary, store: Store, link: Presence, greeter: Greeter) -> None:
+        self.dictionary, self._greeter = dictionary, greeter
         self._store, self._link = store, link
         self._introductions: dict[str, Introduction | str] = {}  # of each cohort: its own words, or what is wrong
         self._greeted: dict[str, tuple[tuple[int, int], float]] = {}  # in which life of the node, until when that holds
@@ -84,19 +85,21 @@ class Catalogue:
             for name in self.dictionary.search(search)
         ]
 
-    def choose(self, wanted: Iterable[str] | None, params: Params) -> tuple[str, ...]:
-        """The cohorts that a question goes to: those wanted, or all. Raises UnknownName or InvalidQuestion."""
+    def check(self, chosen: Iterable[str], params: Params) -> None:
+        """Whether these cohorts can be asked this. Raises UnknownName or InvalidQuestion."""
         views = {view.name: view for view in self.cohorts()}
-        chosen = sorted(views if wanted is None else set(wanted))
+        chosen = list(chosen)
         for name in chosen:
             if name not in views:
                 raise UnknownName.of("cohort", name, views)
-        if not chosen:
-            raise InvalidQuestion("Ask at least one cohort; this network has " + (", ".join(views) or "none yet") + ".")
         faults = [fault for name in chosen for fault in _faults(views[name], params)]
         if faults:
             raise InvalidQuestion(" ".join(faults) + " Ask without them: `cohorts` names those to ask.")
-        return tuple(chosen)
+
+    def greet_again(self) -> None:
+        """Greet every node anew, because there is something to tell them."""
+        with self._lock:
+            self._greeted.clear()
 
     def forget(self, cohort: str) -> None:
         """Forget what a withdrawn cohort's node told."""
@@ -154,9 +157,14 @@ class Catalogue:
 
     def _ask_to_introduce(self, cohort: str, given_up: threading.Event) -> Introduction | str:
         try:
+            greeting = self._greeter.greeting(cohort)
             with self._link.open(f"introduction of {cohort}") as channel:
-                reply = ask(channel, {cohort: b""}, kind="introduction", round_=0, cancelled=given_up)[cohort]
-            return Introduction.from_bytes(reply)[0]
+                words = {cohort: greeting.to_bytes()}
+                reply = ask(channel, words, kind="introduction", round_=0, cancelled=given_up)[cohort]
+            told = Introduction.from_bytes(reply)[0]
+            if self._problem(told) is not None:
+                return told
+            return self._greeter.problem(cohort, greeting, told) or told
         except MalformedMessage:
             return "Its node introduces itself in words of another version of Cohortium."
         except CohortiumError as error:
@@ -173,20 +181,3 @@ def _faults(cohort: CohortView, params: Params) -> Iterator[str]:
         lacking = [name for name in variables_of(params) if name not in cohort.variables]
         if lacking:
             yield f"`{cohort.name}` did not collect {', '.join(f'`{name}`' for name in lacking)}."
-
-
-def variables_of(params: Params) -> list[str]:
-    """The dictionary's variables that parameters mention, in formulas or by name."""
-    named = dict.fromkeys(name for field in type(params).model_fields for name in _names(getattr(params, field)))
-    return [name for name in named if name in params.dictionary]
-
-
-def _names(value: Any) -> Iterator[str]:
-    match value:
-        case Formula():
-            yield from (name.name for name in value.names)
-        case str():
-            yield value
-        case list() | tuple() | set() | frozenset():
-            for item in value:
-                yield from _names(item)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from cohortium.errors import CohortiumError
+from cohortium.keys import SigningKeyText
 
 MiB = 2**20
 
@@ -29,7 +30,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     _folder: Path = PrivateAttr(Path())
 
-    name: str = Field(min_length=1, max_length=100, description="Name of the network, as researchers see it.")
+    name: str = Field(min_length=1, max_length=100, description="Name of the network, as its authority signs it.")
     dictionary: Path = Field(
         description="The data dictionary of the network (TOML). Every node must hold the very same one."
     )
@@ -42,6 +43,13 @@ class Settings(BaseModel):
     api_port: int = Field(8443, ge=0, le=65535, description="Port of the REST API; 0 takes a free one.")
     fleet_host: str = Field("0.0.0.0", description="Address to which the cohorts' nodes dial out.")  # noqa: S104
     fleet_port: int = Field(9443, ge=0, le=65535, description="Port for the nodes; 0 takes a free one.")
+    authority: Literal[""] | SigningKeyText = Field(
+        "",
+        description="Public key of the network's authority (`ed25519:…`), which signs the roster. No roster, no job.",
+    )
+    audit_key: Path = Field(
+        Path("audit.key"), description="Private key that signs the audit of this coordinator; made at the first start."
+    )
     certificate: Path | None = Field(
         None, description="TLS certificate chain of this coordinator (PEM), for both ports. Must name the host."
     )

@@ -46,6 +46,7 @@ label = {en = "Sex", nl = "Geslacht"}
 EXAMPLE = {
     "name": "my network",
     "dictionary": "dictionary.toml",
+    "authority": "",
     "certificate": "server.crt",
     "key": "server.key",
     "ca": "ca.crt",
@@ -166,6 +167,53 @@ def withdraw(
     """Take a cohort out of the network: its node is turned away, and jobs that wait for it fail."""
     _call(url, token, ca, "DELETE", f"/cohorts/{name}")
     typer.echo(f"`{name}` is withdrawn.")
+
+
+@app.command()
+def roster(
+    file: Annotated[Path, typer.Argument(help="The signed roster (`cohortium roster sign`).")],
+    url: Url = None,
+    token: OperatorToken = None,
+    ca: Ca = None,
+) -> None:
+    """Bring a new roster. Nodes hear of it at once; jobs under the one before end."""
+    _call(url, token, ca, "PUT", "/roster", json={"document": file.read_text(encoding="ascii", errors="replace")})
+    typer.echo("The roster is in place.")
+
+
+@app.command()
+def permit(
+    file: Annotated[Path, typer.Argument(help="The signed permit (`cohortium permit sign`).")],
+    url: Url = None,
+    token: OperatorToken = None,
+    ca: Ca = None,
+) -> None:
+    """Bring a permit, so that its researchers can ask."""
+    _call(url, token, ca, "POST", "/permits", json={"document": file.read_text(encoding="ascii", errors="replace")})
+    typer.echo("The permit is in place.")
+
+
+@app.command("audit")
+def show_audit(
+    config: ConfigFile = DEFAULT_CONFIG,
+    verify: Annotated[bool, typer.Option("--verify", help="Check every signature and the chain.")] = False,
+    last: Annotated[int, typer.Option(help="Show so many of the latest entries.", min=0)] = 20,
+) -> None:
+    """Show what happened here; with --verify, also whether anybody changed it since (exit code 1)."""
+    from cohortium.chain import Entry
+    from cohortium.signing import Signed
+    from coordinator.audit import Audit, audit_key
+    from coordinator.config import Settings
+
+    settings = Settings.from_toml(config)
+    audit = Audit(_store(config), audit_key(settings.path(settings.audit_key)))
+    entries = audit.verify() if verify else [Signed.from_bytes(Entry, t.encode()).document for t in audit.entries()]
+    for entry in entries[len(entries) - min(last, len(entries)) :]:
+        details = " ".join(f"{name}={value}" for name, value in entry.details.items())
+        typer.echo(f"{entry.number:>6}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.event}  {details}")
+    if verify:
+        end = f"{entries[-1].number}:{entries[-1].digest()}" if entries else "0"
+        typer.echo(f"{len(entries)} entries, none changed, none missing. The last one is {end}")
 
 
 def _store(config: Path) -> Store:

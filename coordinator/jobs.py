@@ -2,7 +2,7 @@
 
 Jobs run in threads, as many as the settings allow. Every answered round is written down before the analysis goes on,
 so that a job that was running when the coordinator stopped, however it stopped, is resumed by replay: the analysis
-starts anew, gets the totals of the questions it had asked before, and its first new question goes to the nodes.
+starts anew, the answers that it had before are added up again, and its first new question goes to the nodes.
 """
 
 from __future__ import annotations
@@ -14,30 +14,42 @@ import time
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from cohortium.analysis import Analysis, Params, Question, conduct, find
-from cohortium.asking import compose
+from cohortium.analysis import Params, conduct, find
+from cohortium.asking import finished
 from cohortium.dictionary import Dictionary
-from cohortium.errors import CohortiumError, JobCancelled, NodeFailed, Problem, Refused
-from cohortium.messages import JobState, JobView, Progress
+from cohortium.documents import Job, Roster
+from cohortium.errors import (
+    CohortiumError,
+    InvalidQuestion,
+    JobCancelled,
+    NodeFailed,
+    Problem,
+    Refused,
+    Superseded,
+)
+from cohortium.identity import code_identity
+from cohortium.messages import JobState, JobView, Papers, Progress
 from cohortium.result import Result
-from coordinator.ask import Channel, OpenChannel, ask_all_nodes
+from cohortium.signing import Signed
+from coordinator.ask import OpenChannel
+from coordinator.audit import Audit
 from coordinator.board import Board
+from coordinator.problems import Declined
+from coordinator.rounds import ReplayDiffers, Rounds
 from coordinator.store import Store, now
-from coordinator.transcript import Totals, question_digest, read_totals, write_totals
 
 log = structlog.get_logger()
 
+ID_DIGITS = 16
+"""A job's id is the beginning of its hash."""
 RETRY_SECONDS = 5.0
 """How long a job waits when the store could not be written to (a full disk, a database that is away)."""
-
-
-class ReplayDiffers(CohortiumError):
-    """A resumed job asked something else than before: code, dictionary or platform changed in between."""
 
 
 @dataclass
@@ -56,13 +68,15 @@ class Jobs:
         store: Store,
         dictionary: Dictionary,
         open_channel: OpenChannel,
+        audit: Audit,
         *,
         parallel: int,
         retry: float = RETRY_SECONDS,
     ) -> None:
         self.board = Board()
         self._retry = retry
-        self._store, self._dictionary, self._open_channel = store, dictionary, open_channel
+        self._store, self._dictionary, self._open_channel, self._audit = store, dictionary, open_channel, audit
+        self._submitting = threading.Lock()
         self._unfinished: dict[str, Unfinished] = {}
         self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -90,21 +104,23 @@ class Jobs:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
-    def submit(
-        self, *, study: str, analysis: str, params: dict[str, Any], cohorts: tuple[str, ...], by: str
-    ) -> JobView:
-        """Take in a job whose parameters and cohorts have been checked."""
+    def submit(self, job: Job, papers: Papers, *, params: dict[str, Any], by: str) -> JobView:
+        """Take in a job that has been verified, with its parameters in full. Raises Declined if it is known already."""
         view = JobView(
-            id=secrets.token_hex(8),
-            study=study,
-            analysis=analysis,
+            id=job.digest()[:ID_DIGITS],
+            study=job.study,
+            analysis=job.analysis,
             params=params,
-            cohorts=cohorts,
+            cohorts=job.cohorts,
             state=JobState.submitted,
             submitted=now(),
         )
-        self._store.add_job(view, by)
-        log.info("job submitted", job=view.id, study=study, analysis=analysis, cohorts=cohorts, by=by)
+        with self._submitting:
+            if self._store.job(view.id) is not None:
+                raise Declined(HTTPStatus.CONFLICT, f"This very job was submitted before; it is job {view.id}.")
+            self._store.add_job(view, by, papers)
+        log.info("job submitted", job=view.id, study=job.study, analysis=job.analysis, cohorts=job.cohorts, by=by)
+        self._audit.note("job submitted", job=job.digest(), study=job.study, analysis=job.analysis, by=by)
         self._enqueue(view)
         return view
 
@@ -135,6 +151,16 @@ class Jobs:
             concerned = [job.view for job in self._unfinished.values() if cohort in job.view.cohorts]
         for view in concerned:
             self._end(view.id, JobState.failed, problem=_withdrawn([cohort]).problem())
+
+    def fail_those_under_another(self, roster: Roster) -> None:
+        """End every unfinished job that was made under an older roster: no node goes on with it."""
+        with self._lock:
+            unfinished = [job.view for job in self._unfinished.values()]
+        replaced = Superseded(f"Version {roster.version} of the roster has come: submit the job again.")
+        for view in unfinished:
+            papers = self._store.papers(view.id)
+            if papers is not None and Signed.from_bytes(Job, papers.job.encode()).document.roster != roster.digest():
+                self._end(view.id, JobState.failed, problem=replaced.problem())
 
     def _enqueue(self, view: JobView) -> None:
         with self._lock:
@@ -177,25 +203,38 @@ class Jobs:
         if gone := set(view.cohorts) - {cohort.name for cohort in self._store.cohorts()}:
             raise _withdrawn(gone)
         analysis = find(view.analysis)
-        params: Params = analysis.params.bind(view.params, self._dictionary)
+        papers = self._store.papers(view.id)
+        if papers is None:
+            raise InvalidQuestion("The job was submitted before jobs were signed: submit it again.")
+        signed = Signed.from_bytes(Job, papers.job.encode()).document
+        roster = Signed.from_bytes(Roster, papers.roster.encode()).document
+        if (signed.dictionary, signed.version) != (self._dictionary.digest, code_identity()):
+            raise ReplayDiffers("The dictionary or the code has changed since the job was signed: submit it again.")
+        params: Params = analysis.params.bind(signed.params, self._dictionary)
         with self._open_channel(view.id) as channel:
-            rounds = Rounds(self, job, analysis, params, channel, self._store.transcript(view.id))
+            rounds = Rounds(
+                analysis,
+                signed,
+                roster,
+                papers,
+                channel,
+                self._store.transcript(view.id),
+                given_up=job.given_up,
+                show=lambda progress: self._show(job, progress=progress),
+                answered=lambda question, record, progress: self._answered(job, question, record, progress),
+            )
             result: Result = conduct(analysis, params, rounds.ask)
-        return result.model_copy(update={"cohorts": view.cohorts})
+        return finished(result, signed.cohorts)
 
     def _show(self, job: Unfinished, **changes: Any) -> None:
         job.view = job.view.model_copy(update=changes)
         self.board.announce(job.view.id, state="state" in changes)
 
-    def progress(self, job: Unfinished, progress: Progress) -> None:
-        """Show how far a job is."""
-        self._show(job, progress=progress)
-
-    def answered(self, job: Unfinished, question: str, totals: bytes, progress: Progress) -> None:
+    def _answered(self, job: Unfinished, question: str, record: bytes, progress: Progress) -> None:
         """Write an answered round down. Raises JobCancelled if the job has ended meanwhile."""
         if job.given_up.is_set():
             raise JobCancelled("The job ended while it was being answered.")
-        self._store.add_round(job.view.id, question, totals, progress)
+        self._store.add_round(job.view.id, question, record, progress)
 
     def _end(self, job_id: str, state: JobState, *, problem: Problem | None = None, result: str | None = None) -> None:
         ended = self._store.end_job(job_id, state, problem=problem, result=result)
@@ -204,52 +243,10 @@ class Jobs:
         if job is not None:
             job.given_up.set()
         if ended:
-            log.info("job ended", job=job_id, state=state.value, problem=problem.kind if problem else None)
+            kind = problem.kind if problem else None
+            log.info("job ended", job=job_id, state=state.value, problem=kind)
+            self._audit.note("job ended", job=job_id, state=state.value, problem=kind)
         self.board.announce(job_id)
-
-
-@dataclass
-class Rounds:
-    """The rounds of one run of a job: replayed from the transcript as far as that goes, then put to the nodes."""
-
-    jobs: Jobs
-    job: Unfinished
-    analysis: Analysis[Any, Any]
-    params: Params
-    channel: Channel
-    transcript: dict[int, tuple[str, bytes]]
-    round: int = 0
-
-    def ask(self, question: Question) -> Totals:
-        """The totals of the next question. Raises ReplayDiffers, JobCancelled or what the nodes reported."""
-        self.round += 1
-        view = self.job.view
-        message = compose(question, self.analysis, self.params, job=view.id, round_=self.round, cohorts=view.cohorts)
-        digest = question_digest(message, question.broadcast)
-        if self.round in self.transcript:
-            return self._replay(question, digest)
-        totals = ask_all_nodes(
-            question,
-            message,
-            self.analysis,
-            self.channel,
-            on_progress=lambda waiting: self.jobs.progress(self.job, self._progress(question, waiting)),
-            cancelled=self.job.given_up,
-        )
-        self.jobs.answered(self.job, digest, write_totals(totals), self._progress(question, ()))
-        return totals
-
-    def _replay(self, question: Question, digest: str) -> Totals:
-        recorded, totals = self.transcript[self.round]
-        if recorded != digest:
-            raise ReplayDiffers(
-                f"The job was interrupted and could not be resumed: question {self.round} is not the one that was "
-                "answered before. The analysis or the dictionary has changed since; submit the job again."
-            )
-        return read_totals(self.analysis.sums(question.statistic), totals)
-
-    def _progress(self, question: Question, waiting: Iterable[str]) -> Progress:
-        return Progress(round=self.round, statistic=question.statistic, waiting_for=tuple(sorted(waiting)))
 
 
 def problem_of(error: Exception, **context: str) -> Problem:

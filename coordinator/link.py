@@ -5,6 +5,7 @@ one round: it waits for every cohort asked, for as long as that takes.
 """
 
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -88,6 +89,7 @@ class Link:
             hold=hold,
         )
         self._server: uvicorn.Server | None = None
+        self.tls_context: ssl.SSLContext | None = None
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._nodes: dict[str, tuple[int, bytes]] = {}  # cohort -> Flower's node id, PEM of the pinned key
@@ -116,6 +118,7 @@ class Link:
             ssl_keyfile=str(self._tls.key) if self._tls else None,
         )
         config.load()
+        self.tls_context = config.ssl
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listener = socket.create_server((self.host, self.port), family=family, backlog=512)
         self.port = listener.getsockname()[1]

@@ -80,6 +80,7 @@ jobs = Table(
     Column("progress", JSON, nullable=False),
     Column("problem", JSON(none_as_null=True)),
     Column("result", Text),
+    Column("papers", JSON(none_as_null=True)),  # the signed documents; None in jobs of a time before there were any
 )
 
 transcript = Table(
@@ -88,5 +89,39 @@ transcript = Table(
     Column("job", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("round", Integer, primary_key=True),
     Column("question", String(64), nullable=False),  # SHA-256 of the question, broadcast values included
-    Column("totals", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),  # a `cohortium.transcript.Round`
+)
+
+rosters = Table(
+    "rosters",
+    schema,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("content", Text, nullable=False),
+    Column("taken", UtcTime, nullable=False),
+)
+
+permits = Table(
+    "permits",
+    schema,
+    Column("digest", String(64), primary_key=True),
+    Column("study", String(64), nullable=False, index=True),
+    Column("content", Text, nullable=False),
+    Column("taken", UtcTime, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    schema,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("content", Text, nullable=False),
+)
+
+# The last entry of each node's journal that this coordinator was told of.
+witnessed = Table(
+    "witnessed",
+    schema,
+    Column("owner", String(40), primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("entry", String(64), nullable=False),
 )

@@ -25,6 +25,7 @@ from coordinator.flower import SuperLink
 from coordinator.link import Link, Tls
 from coordinator.service import Coordinator
 from coordinator.store import Store
+from coordinator.tls import Renewal
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -83,7 +84,29 @@ async def _serve_api(coordinator: Coordinator) -> None:
     server = _Api(coordinator)
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    await server.serve(sockets=[_listen(coordinator.settings)])
+    with _certificates_renewed(server, coordinator):
+        await server.serve(sockets=[_listen(coordinator.settings)])
+
+
+@contextmanager
+def _certificates_renewed(server: _Api, coordinator: Coordinator) -> Iterator[None]:
+    tls = coordinator.settings.tls()
+    if tls is None:
+        yield
+        return
+    listeners = server.config, coordinator.link
+
+    def contexts() -> list[ssl.SSLContext]:
+        found = [getattr(listener, name, None) for listener in listeners for name in ("ssl", "tls_context")]
+        return [context for context in found if isinstance(context, ssl.SSLContext)]
+
+    renewal = Renewal(tls[0], tls[1], contexts)
+    renewal.start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.look)
+    try:
+        yield
+    finally:
+        renewal.stop()
 
 
 class _Api(uvicorn.Server):

@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 import cohortium
+from cohortium import proof
 from cohortium.analysis import find
 from cohortium.dictionary import Dictionary
+from cohortium.documents import Permit, Roster
 from cohortium.errors import InvalidQuestion, UnknownName
-from cohortium.messages import CohortView, Enrolment, JobRequest, JobState, JobView, NetworkView
+from cohortium.identity import code_identity
+from cohortium.mentioned import variables_of
+from cohortium.messages import CohortView, Enrolment, JobState, JobView, NetworkView, SignedText
+from cohortium.signing import check_variables
+from coordinator.audit import Audit, audit_key
 from coordinator.catalogue import Catalogue, Presence
+from coordinator.greeting import Greeter
 from coordinator.jobs import Jobs
 from coordinator.problems import Declined
 from coordinator.question import KeyConflict
+from coordinator.registry import Registry
 from coordinator.store import Store
 
 if TYPE_CHECKING:
@@ -46,12 +54,15 @@ class Coordinator:
 
     def __init__(self, settings: Settings, store: Store, dictionary: Dictionary, link: Line) -> None:
         self.settings, self.store, self.dictionary, self.link = settings, store, dictionary, link
-        self.catalogue = Catalogue(dictionary, store, link)
-        self.jobs = Jobs(store, dictionary, link.open, parallel=settings.max_parallel_jobs)
+        self.registry = Registry(store, settings.name, settings.authority)
+        self.audit = Audit(store, audit_key(settings.path(settings.audit_key)))
+        self.catalogue = Catalogue(dictionary, store, link, Greeter(self.registry, self.audit))
+        self.jobs = Jobs(store, dictionary, link.open, self.audit, parallel=settings.max_parallel_jobs)
         self._enrolling = threading.Lock()
 
     def start(self) -> None:
         """Let nodes connect and take up the jobs that have not ended."""
+        self.audit.note("started", code=code_identity())
         for cohort in self.store.cohorts():
             self._pin(cohort.name, cohort.public_key)
         self.link.start()
@@ -75,20 +86,50 @@ class Coordinator:
             dictionary_version=known.version,
             dictionary_digest=known.digest,
             title=known.title,
+            code=code_identity(),
+            audit_key=self.audit.key,
         )
 
-    def submit(self, request: JobRequest, by: str) -> JobView:
-        """Check a question and take it in. Raises InvalidQuestion, FormulaError or UnknownName."""
-        analysis = find(request.analysis)
-        params = analysis.params.bind(request.params, self.dictionary)
-        cohorts = self.catalogue.choose(request.cohorts, params)
-        return self.jobs.submit(
-            study=request.study,
-            analysis=analysis.name,
-            params=params.model_dump(mode="json"),
-            cohorts=cohorts,
-            by=by,
-        )
+    def submit(self, request: SignedText, by: str) -> JobView:
+        """Check a signed job and take it in. Raises InvalidQuestion, FormulaError, UnknownName, or why it is Untrusted.
+
+        The checks are for the researcher, who hears early what is wrong. Every node repeats them for itself.
+        """
+        taken = self.registry.take(request.document)
+        job = taken.mandate.job
+        if job.version != code_identity():
+            raise InvalidQuestion("The job was signed for another version of the code: connect again, and submit anew.")
+        if job.dictionary != self.dictionary.digest:
+            raise InvalidQuestion("The job was signed for another dictionary than this network has: connect again.")
+        params = find(job.analysis).params.bind(job.params, self.dictionary)
+        check_variables(taken.mandate.permit, variables_of(params))
+        self.catalogue.check(job.cohorts, params)
+        return self.jobs.submit(job, taken.papers, params=params.model_dump(mode="json"), by=by)
+
+    def put_roster(self, text: str, by: str) -> Roster:
+        """Take in a new roster. Jobs under the one before end; every node that is there hears of it at once."""
+        roster = self.registry.put_roster(text).document
+        self.audit.note("roster taken", version=roster.version, roster=roster.digest(), by=by)
+        self.jobs.fail_those_under_another(roster)
+        self.catalogue.greet_again()
+        log.info("roster taken", version=roster.version, by=by)
+        return roster
+
+    def add_permit(self, text: str, by: str) -> Permit:
+        """Take in a permit. Raises InvalidQuestion or why it is Untrusted."""
+        permit = self.registry.add_permit(text).document
+        self.audit.note("permit taken", permit=permit.digest(), study=permit.study, by=by)
+        log.info("permit taken", study=permit.study, by=by)
+        return permit
+
+    def proof(self, job: JobView) -> bytes:
+        """What a finished job's result is verified by: a zip of documents, questions and signed answers."""
+        self.result(job)
+        papers = self.store.papers(job.id)
+        if papers is None:
+            raise Declined(HTTPStatus.CONFLICT, f"Job {job.id} was not signed: there is no proof.")
+        records = {number: record for number, (_, record) in self.store.transcript(job.id).items()}
+        return proof.pack(papers, self.dictionary, records)
 
     def result(self, job: JobView) -> str:
         """The result of a job as JSON. Raises Declined while there is none."""
@@ -105,6 +146,7 @@ class Coordinator:
             self._pin(name, enrolment.public_key)
             self.store.enrol(name, enrolment.title, enrolment.public_key)
         log.info("cohort enrolled", cohort=name, by=by)
+        self.audit.note("cohort enrolled", cohort=name, by=by)
         return next(view for view in self.catalogue.cohorts() if view.name == name)
 
     def withdraw(self, name: str, by: str) -> None:
@@ -118,6 +160,7 @@ class Coordinator:
         self.catalogue.forget(name)
         self.jobs.fail_those_of(name)
         log.info("cohort withdrawn", cohort=name, by=by)
+        self.audit.note("cohort withdrawn", cohort=name, by=by)
 
     def _pin(self, name: str, key: str) -> None:
         try:

@@ -1,6 +1,7 @@
-"""What the coordinator remembers: cohorts, tokens, jobs and the sums they were answered with.
+"""What the coordinator remembers: cohorts, tokens, jobs and what they were answered with.
 
-Of a cohort's own numbers it keeps none, but for what an analysis asked per cohort (`ask_each`) and the nodes released.
+Of a cohort's own numbers it keeps none that it could read: answers are masked, but for what an analysis asked per
+cohort (`ask_each`) and the nodes released.
 SQLite by default (write-ahead log, so that reading never waits for writing); PostgreSQL by URL. The schema is brought
 up to date when the store is opened; `migrations/` holds the steps, forward only. Times are UTC.
 """
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, Executable, Row, create_engine, event, insert, se
 from sqlalchemy.exc import SQLAlchemyError
 
 from cohortium.errors import CohortiumError, Problem
-from cohortium.messages import JobState, JobView, Progress
+from cohortium.messages import JobState, JobView, Papers, Progress
 from coordinator.schema import cohorts, jobs, tokens, transcript
 
 
@@ -78,11 +79,12 @@ class Store:
         """Let go of the database."""
         self.engine.dispose()
 
-    def _rows(self, statement: Executable) -> list[Row[Any]]:
+    def rows(self, statement: Executable) -> list[Row[Any]]:
+        """What a query finds."""
         with self.engine.connect() as connection:
             return list(connection.execute(statement))
 
-    def _change(self, *statements: Executable) -> int:
+    def change(self, *statements: Executable) -> int:
         """Run the statements in one transaction; how many rows the last one touched."""
         with self.engine.begin() as connection:
             return [connection.execute(s).rowcount for s in statements][-1]
@@ -92,51 +94,57 @@ class Store:
     def cohorts(self) -> list[Cohort]:
         """Who is enrolled now, by name."""
         query = select(cohorts).where(cohorts.c.withdrawn.is_(None)).order_by(cohorts.c.name)
-        return [Cohort.model_validate(row) for row in self._rows(query)]
+        return [Cohort.model_validate(row) for row in self.rows(query)]
 
     def enrol(self, name: str, title: str, public_key: str) -> None:
         """Add a cohort, or take one in again that was withdrawn, or give one another title."""
         values = {"title": title, "public_key": public_key, "withdrawn": None}
-        if self._change(update(cohorts).where(cohorts.c.name == name).values(values)) == 0:
-            self._change(insert(cohorts).values(name=name, enrolled=now(), **values))
+        if self.change(update(cohorts).where(cohorts.c.name == name).values(values)) == 0:
+            self.change(insert(cohorts).values(name=name, enrolled=now(), **values))
 
     def withdraw(self, name: str) -> None:
         """Mark a cohort as no longer part of the network."""
-        self._change(update(cohorts).where(cohorts.c.name == name).values(withdrawn=now()))
+        self.change(update(cohorts).where(cohorts.c.name == name).values(withdrawn=now()))
 
     # Tokens
 
     def add_token(self, token: Token) -> None:
         """Remember a token by its digest."""
-        self._change(insert(tokens).values(**token.model_dump()))
+        self.change(insert(tokens).values(**token.model_dump()))
 
     def tokens(self) -> list[Token]:
         """Every token, oldest first, revoked ones included."""
-        return [Token.model_validate(row) for row in self._rows(select(tokens).order_by(tokens.c.created))]
+        return [Token.model_validate(row) for row in self.rows(select(tokens).order_by(tokens.c.created))]
 
     def token(self, digest: str) -> Token | None:
         """The valid token with this digest."""
         query = select(tokens).where(tokens.c.digest == digest, tokens.c.revoked.is_(None))
-        return next((Token.model_validate(row) for row in self._rows(query)), None)
+        return next((Token.model_validate(row) for row in self.rows(query)), None)
 
     def revoke(self, name: str) -> int:
         """Revoke every valid token of that name; how many there were."""
         mine = tokens.c.name == name, tokens.c.revoked.is_(None)
-        return self._change(update(tokens).where(*mine).values(revoked=now()))
+        return self.change(update(tokens).where(*mine).values(revoked=now()))
 
     # Jobs
 
-    def add_job(self, job: JobView, submitted_by: str) -> None:
-        """Remember a job that was just submitted."""
+    def add_job(self, job: JobView, submitted_by: str, papers: Papers | None = None) -> None:
+        """Remember a job that was just submitted, and the signed documents that it rests on."""
         values = job.model_dump(mode="json") | {"submitted": job.submitted, "ended": job.ended}
-        self._change(insert(jobs).values(**values, submitted_by=submitted_by))
+        signed = papers.model_dump() if papers else None
+        self.change(insert(jobs).values(**values, submitted_by=submitted_by, papers=signed))
+
+    def papers(self, job_id: str) -> Papers | None:
+        """The signed documents that a job rests on."""
+        found = self.rows(select(jobs.c.papers).where(jobs.c.id == job_id))
+        return Papers.model_validate(found[0].papers) if found and found[0].papers else None
 
     def job(self, job_id: str, submitted_by: str | None = None) -> JobView | None:
         """A job, or None: if there is none, or `submitted_by` is given and somebody else submitted it."""
         query = select(jobs).where(jobs.c.id == job_id)
         if submitted_by is not None:
             query = query.where(jobs.c.submitted_by == submitted_by)
-        return next((_job_view(row) for row in self._rows(query)), None)
+        return next((_job_view(row) for row in self.rows(query)), None)
 
     def jobs(
         self,
@@ -155,7 +163,7 @@ class Store:
             query = query.where(jobs.c.study == study)
         if submitted_by is not None:
             query = query.where(jobs.c.submitted_by == submitted_by)
-        return [_job_view(row) for row in self._rows(query)]
+        return [_job_view(row) for row in self.rows(query)]
 
     def unfinished(self) -> list[JobView]:
         """Jobs that have not ended, in the order in which they were submitted."""
@@ -174,23 +182,23 @@ class Store:
 
     def _set_state(self, job_id: str, **values: Any) -> bool:
         unfinished = jobs.c.id == job_id, jobs.c.state.in_(UNFINISHED)
-        return self._change(update(jobs).where(*unfinished).values(values)) == 1
+        return self.change(update(jobs).where(*unfinished).values(values)) == 1
 
     def result(self, job_id: str) -> str | None:
         """The result of a finished job as JSON."""
-        return next((row.result for row in self._rows(select(jobs.c.result).where(jobs.c.id == job_id))), None)
+        return next((row.result for row in self.rows(select(jobs.c.result).where(jobs.c.id == job_id))), None)
 
     # Transcript
 
     def transcript(self, job_id: str) -> dict[int, tuple[str, bytes]]:
-        """What a job was answered so far: round -> digest of the question, totals."""
+        """What a job was answered so far: round -> digest of the question, and the round in writing."""
         query = select(transcript).where(transcript.c.job == job_id).order_by(transcript.c.round)
-        return {row.round: (row.question, row.totals) for row in self._rows(query)}
+        return {row.round: (row.question, row.record) for row in self.rows(query)}
 
-    def add_round(self, job_id: str, question: str, totals: bytes, progress: Progress) -> None:
+    def add_round(self, job_id: str, question: str, record: bytes, progress: Progress) -> None:
         """Write down an answered round, together with how far the job is now."""
-        self._change(
-            insert(transcript).values(job=job_id, round=progress.round, question=question, totals=totals),
+        self.change(
+            insert(transcript).values(job=job_id, round=progress.round, question=question, record=record),
             update(jobs).where(jobs.c.id == job_id).values(progress=progress.model_dump(mode="json")),
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from traceback import extract_tb
+from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -21,7 +22,7 @@ import cohortium
 from cohortium.analysis import Params, find
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary
-from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Refused
+from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Problem, Refused
 from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, QuestionMessage
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
@@ -29,6 +30,9 @@ from node.disclosure import Policy, check, check_per_cohort
 
 # Through the standard library, so that a program that embeds a node (a simulation) hears of failures only.
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
+
+
+PARTS_KEPT = 16
 
 
 class CohortNode:
@@ -40,6 +44,7 @@ class CohortNode:
         self.data = Data(data.dictionary, data.columns, data.rows, least)
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
+        self._parts: dict[tuple[int, tuple[str, ...]], Data] = {}
 
     @property
     def dictionary(self) -> Dictionary:
@@ -67,36 +72,79 @@ class CohortNode:
     ) -> tuple[AnswerMessage, dict[str, Array]]:
         """The answer to a question with its arrays, or the problem in words that hold no data. Never raises."""
         try:
-            released = self._release(question, broadcast)
-        except CohortiumError as error:
-            kind, rule = type(error).__name__, getattr(error, "rule", None)
-            log.info("not answered", job=question.job, round=question.round, kind=kind, rule=rule)
-            return AnswerMessage(problem=error.problem()), {}
-        except Exception as error:  # whatever it says may hold data: it stays here, under a reference
-            reference = uuid4().hex[:8]
-            # Where it went wrong, without the message: code has no data in it.
-            where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(error.__traceback__)[-3:]]
-            log.error("failed", job=question.job, reference=reference, error=type(error).__name__, where=where)
-            message = f"The node could not compute `{question.statistic}`; its log has the reference {reference}."
-            return AnswerMessage(problem=NodeFailed(message).problem()), {}
+            if question.dictionary != self.dictionary.digest:
+                raise InvalidQuestion(
+                    f"This node has version {self.dictionary.version} of the dictionary; the question has another."
+                )
+            if question.per_cohort:
+                check_per_cohort(self.policy)
+            params = self.bound(question.analysis, question.params)
+            released = self.compute(question.analysis, question.statistic, params, broadcast)
+        except Exception as error:
+            return AnswerMessage(problem=problem_of(error, question)), {}
         log.info("answered", job=question.job, round=question.round, statistic=question.statistic)
         return AnswerMessage(), released
 
-    def _release(self, question: QuestionMessage, broadcast: Mapping[str, Array]) -> dict[str, Array]:
-        if question.dictionary != self.dictionary.digest:
-            raise InvalidQuestion(
-                f"This node has version {self.dictionary.version} of the dictionary; the question has another."
-            )
-        if question.per_cohort:
-            check_per_cohort(self.policy)
-        statistic = find(question.analysis).statistic(question.statistic)
-        params = self._bound(question.analysis, json.dumps(question.params, sort_keys=True))
-        sums = statistic(self.data, params, **_arguments(statistic, broadcast))
+    def bound(self, analysis: str, params: Mapping[str, Any]) -> Params:
+        """The parameters of an analysis, bound to this node's dictionary. Raises as `Params.bind` does."""
+        return self._bound(analysis, json.dumps(params, sort_keys=True))
+
+    def compute(
+        self,
+        analysis: str,
+        statistic: str,
+        params: Params,
+        broadcast: Mapping[str, Array],
+        variables: tuple[str, ...] | Literal["all"] = "all",
+    ) -> dict[str, Array]:
+        """What may leave of a statistic over this cohort's rows: the arrays that `secure_sum.encode` makes.
+
+        `variables` are those that it may read. Raises Refused when a rule of the policy forbids it, and other
+        CohortiumErrors; anything else that is raised may hold data (see `problem_of`).
+        """
+        function = find(analysis).statistic(statistic)
+        sums = function(self._data(variables), params, **_arguments(function, broadcast))
         return encode(check(sums, self.policy))
+
+    def _data(self, variables: tuple[str, ...] | Literal["all"]) -> Data:
+        if variables == "all":
+            return self.data
+        # Kept, because what is worked out about the rows once (which are complete) serves every round.
+        key = (id(self.data), variables)
+        if key not in self._parts:
+            if len(self._parts) >= PARTS_KEPT:
+                self._parts.clear()
+            self._parts[key] = self.data.only(variables)
+        return self._parts[key]
 
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)
         return bound
+
+
+class _Question(Protocol):
+    """What the log says of a question."""
+
+    @property
+    def job(self) -> str: ...
+    @property
+    def round(self) -> int: ...
+    @property
+    def statistic(self) -> str: ...
+
+
+def problem_of(error: Exception, question: _Question) -> Problem:
+    """Why there is no answer, in words that hold no data; what is no error of ours stays here, under a reference."""
+    if isinstance(error, CohortiumError):
+        kind, rule = type(error).__name__, getattr(error, "rule", None)
+        log.info("not answered", job=question.job, round=question.round, kind=kind, rule=rule)
+        return error.problem()
+    reference = uuid4().hex[:8]
+    # Where it went wrong, without the message: code has no data in it.
+    where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(error.__traceback__)[-3:]]
+    log.error("failed", job=question.job, reference=reference, error=type(error).__name__, where=where)
+    message = f"The node could not compute `{question.statistic}`; its log has the reference {reference}."
+    return NodeFailed(message).problem()
 
 
 def _arguments(statistic: Callable[..., Sums], broadcast: Mapping[str, Array]) -> dict[str, float | Array]:

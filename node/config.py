@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from cohortium.errors import CohortiumError, did_you_mean
+from cohortium.keys import SigningKeyText
 from cohortium.messages import CohortName
 
 _HEADING = (
@@ -54,6 +55,33 @@ class DataSettings(BaseModel):
     decimal: Literal[".", ","] = Field(".", description="Decimal sign of numbers in CSV files: `.` or `,`.")
 
 
+class TrustSettings(BaseModel):
+    """What this node relies on, and the keys that others know it by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str = Field(
+        min_length=1, max_length=200, description="Name of the network, as its authority writes it in the roster."
+    )
+    authority: Literal[""] | SigningKeyText = Field(
+        "",
+        description="Public key of the network's authority (`ed25519:…`), which signs the roster. Get it from a person "
+        "you know, not from the coordinator: everything that this node believes of others rests on it.",
+    )
+    identity: Path = Field(
+        Path("identity.key"), description="Private key that signs this node's answers and its journal."
+    )
+    masking: Path = Field(Path("masking.key"), description="Private key that makes the masks of its answers.")
+    memory: Path = Field(
+        Path("memory.db"),
+        description="Where the node keeps what it answered, and its journal. Never copy an old one back: the node "
+        "would forget what it has said.",
+    )
+
+
+SECTIONS = ("trust", "data")
+
+
 class NodeSettings(BaseModel):
     """What a cohort holder decides about its node."""
 
@@ -88,6 +116,7 @@ class NodeSettings(BaseModel):
     log: Literal["console", "json"] = Field(
         "console", description="How the log is written to standard error: for people or for machines. It has no data."
     )
+    trust: TrustSettings = Field(description="What this node relies on, and the keys that others know it by.")
     data: DataSettings = Field(description="Where the cohort's rows are, and how its files write them.")
 
     @model_validator(mode="after")
@@ -133,6 +162,7 @@ class NodeSettings(BaseModel):
 
     def _check_files(self, path: Path) -> None:
         named = {name: getattr(self, name) for name in ("ca", "key", "dictionary", "policy")}
+        named |= {"trust.identity": self.trust.identity, "trust.masking": self.trust.masking}
         lost = {name: self.path(file) for name, file in named.items() if file and not self.path(file).is_file()}
         if lost:
             lines = [f"  {name}: there is no file {file}" for name, file in lost.items()]
@@ -142,11 +172,12 @@ class NodeSettings(BaseModel):
 def render(values: Mapping[str, Any]) -> str:
     """A commented settings file with `values`; other settings are shown with their default, as a comment.
 
-    `values` is shaped like the file: settings by name, with those of the data in a mapping under `data`.
+    `values` is shaped like the file: settings by name, with those of a section in a mapping under its name.
     """
     data = values.get("data", {})
     lines = [*_comment(_HEADING), ""]
-    lines += _fields(NodeSettings, {k: v for k, v in values.items() if k != "data"}, skip={"data"})
+    lines += _fields(NodeSettings, {k: v for k, v in values.items() if k not in SECTIONS}, skip=set(SECTIONS))
+    lines += ["[trust]", *_fields(TrustSettings, values.get("trust", {}), skip=set())]
     lines += ["[data]", *_fields(DataSettings, data, skip={"columns"})]
     lines += [*_comment(DataSettings.model_fields["columns"].description or "")]
     columns = data.get("columns", {})
@@ -183,7 +214,9 @@ def _faults(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_input=False):
         where = fault["loc"]
         if fault["type"] == "extra_forbidden":
-            known = DataSettings.model_fields if where[0] == "data" else NodeSettings.model_fields
+            sections: dict[str, type[BaseModel]] = {"data": DataSettings, "trust": TrustSettings}
+            section = sections.get(str(where[0]), NodeSettings)
+            known = section.model_fields if len(where) > 1 else NodeSettings.model_fields
             yield f"  {'.'.join(map(str, where))}: is not a setting.{did_you_mean(str(where[-1]), known)}"
         else:
             name = f"{'.'.join(map(str, where))}: " if where else ""

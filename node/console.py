@@ -6,14 +6,22 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.errors import CohortiumError
+from node.plainly import (
+    DEFAULT_CONFIG,
+    EXIT_CONTRADICTION,
+    EXIT_INVALID,
+    EXIT_NOT_ENROLLED,
+    ConfigFile,
+    said_plainly,
+    stop,
+)
+from node.trust_console import journal, member
 
 if TYPE_CHECKING:
     from cohortium.data import Data
@@ -24,10 +32,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
-EXIT_CONTRADICTION, EXIT_INVALID, EXIT_NOT_ENROLLED = 1, 2, 3
-
-ConfigFile = Annotated[Path, typer.Option("--config", help="The node's settings file.", dir_okay=False)]
-DEFAULT_CONFIG = Path("node.toml")
+app.command()(member)
+app.command()(journal)
 
 
 @app.command()
@@ -35,8 +41,11 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where to put the settings, the policy and the key.", file_okay=False)],
     cohort: Annotated[str, typer.Option(help="Short name of your cohort.")] = "my-cohort",
     coordinator: Annotated[str, typer.Option(help="The coordinator's address for nodes.")] = "coordinator.example:9443",
+    network: Annotated[str, typer.Option(help="Name of the network.")] = "my network",
+    authority: Annotated[str, typer.Option(help="Public key of the network's authority, if you know it yet.")] = "",
 ) -> None:
-    """Write commented settings and a policy to FOLDER, and make this node's key. Nothing is ever overwritten."""
+    """Write commented settings and a policy to FOLDER, and make this node's keys. Nothing is ever overwritten."""
+    from cohortium.keys import new_keys, write_key
     from node.config import NodeSettings, render, render_fields
     from node.disclosure import Policy
     from node.keys import new_key
@@ -48,28 +57,38 @@ def init(
         "key": "node.key",
         "dictionary": "dictionary.toml",
         "policy": "policy.toml",
+        "trust": {
+            "network": network,
+            "authority": authority,
+            "identity": "identity.key",
+            "masking": "masking.key",
+            "memory": "memory.db",
+        },
         "data": {"source": "data/*.parquet"},
     }
-    with _said_plainly(EXIT_INVALID):
-        NodeSettings.of(settings, "--cohort, --coordinator")
+    with said_plainly(EXIT_INVALID):
+        NodeSettings.of(settings, "--cohort, --coordinator, --network, --authority")
     policy = render_fields(Policy, "What may leave this node. These are the defaults; stricter is always possible.")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("node.toml", "policy.toml", "node.key", "node.key.pub"):
+    for name in ("node.toml", "policy.toml", "node.key", "node.key.pub", "identity.key", "masking.key"):
         if (folder / name).exists():
-            _stop(f"There is a {folder / name} already; choose another folder, or move it away.", EXIT_INVALID)
+            stop(f"There is a {folder / name} already; choose another folder, or move it away.", EXIT_INVALID)
     (folder / "node.toml").write_text(render(settings), encoding="utf-8")
     (folder / "policy.toml").write_text(policy, encoding="utf-8")
     public_key = new_key(folder / "node.key")
+    keys = new_keys()
+    write_key(keys.identity, folder / "identity.key")
+    write_key(keys.masking, folder / "masking.key")
     typer.echo(
         f"Settings:    {folder / 'node.toml'}\nPolicy:      {folder / 'policy.toml'}\nPublic key:  {public_key}\n"
     )
     typer.echo(public_key.read_text(encoding="utf-8"))
     typer.echo("Next:")
-    typer.echo(
-        f"1. Send the public key and the name `{cohort}` to the coordinator's operator. Keep node.key to yourself."
-    )
+    typer.echo(f"1. Send the public key and the name `{cohort}` to the coordinator's operator. Keep *.key to yourself.")
     typer.echo(f"2. Put the dictionary (dictionary.toml) and the certificate (ca.crt) that you get back into {folder}.")
-    typer.echo("3. Say in node.toml where your data are; then run `cohortium node check` and `cohortium node start`,")
+    typer.echo("3. Run `cohortium node member` and hand member.json to the network's authority, in person; put the")
+    typer.echo("   authority's public key, which you get from it, into node.toml (`authority`).")
+    typer.echo("4. Say in node.toml where your data are; then run `cohortium node check` and `cohortium node start`,")
     typer.echo(f"   both with --config {folder / 'node.toml'}.")
 
 
@@ -80,7 +99,7 @@ def check(config: ConfigFile = DEFAULT_CONFIG) -> None:
     Shows no data: types, units, levels, and the share of missing values where that says nothing about few people.
     Exit code 1: the data contradict the dictionary. 2: something else is wrong.
     """
-    with _said_plainly(EXIT_CONTRADICTION):
+    with said_plainly(EXIT_CONTRADICTION):
         settings, policy, loaded = _load(config)
     data = loaded.data
     typer.echo(
@@ -99,13 +118,20 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
     Exit code 0: stopped. 2: settings or data are wrong. 3: the coordinator does not know this node's key.
     """
     from cohortium.analysis import registry
+    from cohortium.identity import code_identity
     from node.answer import CohortNode
+    from node.credentials import trust_of
     from node.logs import configure
+    from node.memory import Memory
+    from node.trusted import TrustedNode
 
-    with _said_plainly(EXIT_INVALID):
+    with said_plainly(EXIT_INVALID):
         for number in (signal.SIGINT, signal.SIGTERM):  # while loading, nothing has to be ended in order
             signal.signal(number, _leave)
         settings, policy, loaded = _load(config)
+        trust = trust_of(settings)
+        memory = Memory(settings.path(settings.trust.memory), settings.cohort, trust.keys.identity)
+        memory.forget_what_is_over()
         _say_ignored(loaded)
         log = configure(settings.log, settings.cohort)
         registry()  # import the analyses now, not while the first question waits
@@ -115,7 +141,10 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
             if status == "online":
                 typer.echo(f"ready: {settings.cohort} answers questions from {settings.coordinator}")
 
-        _serve(settings, CohortNode(settings.cohort, loaded.data, policy).answer, report)
+        node = TrustedNode(CohortNode(settings.cohort, loaded.data, policy), trust, memory)
+        dictionary = loaded.data.dictionary.digest
+        memory.note("started", policy=policy.model_dump(), dictionary=dictionary, code=code_identity())
+        _serve(settings, node.answer, report)
 
 
 def summary(data: Data, policy: Policy) -> list[str]:
@@ -168,9 +197,9 @@ def _serve(
 ) -> None:
     from node.app import NotEnrolled, serve
 
-    stop = threading.Event()
+    stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: stopping.set())
     try:
         serve(
             settings.coordinator,
@@ -179,11 +208,11 @@ def _serve(
             bundle_hashes={_identity()},
             answer=answer,
             workers=settings.workers,
-            stop=stop,
+            stop=stopping,
             on_status=on_status,
         )
     except NotEnrolled as error:
-        _stop(str(error), EXIT_NOT_ENROLLED)
+        stop(str(error), EXIT_NOT_ENROLLED)
 
 
 def _check_credentials(settings: NodeSettings) -> None:
@@ -216,21 +245,3 @@ def _identity() -> str:
 def _say_ignored(loaded: Loaded) -> None:
     if loaded.ignored:
         typer.echo(f"Not in the dictionary, and not read: {', '.join(loaded.ignored)}", err=True)
-
-
-@contextmanager
-def _said_plainly(contradiction: int) -> Iterator[None]:
-    """Errors as a message and an exit code; `contradiction` is the one for data that contradict the dictionary."""
-    from node.data import InvalidData
-
-    try:
-        yield
-    except CohortiumError as error:
-        _stop(str(error), contradiction if isinstance(error, InvalidData) else EXIT_INVALID)
-    except OSError as error:
-        _stop(f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}", EXIT_INVALID)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    typer.echo(f"Error: {message}", err=True)
-    raise typer.Exit(code)

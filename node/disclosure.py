@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cohortium.errors import CohortiumError, Refused
+from cohortium.masks import MIN_COHORTS
 from cohortium.quantities import Array, CountKind, FlagKind, Kind, SumOver, Sums, TableKind, TimeGridKind
 
 
@@ -44,6 +45,11 @@ class Policy(BaseModel):
     release_per_cohort: bool = Field(
         False, description="Whether this cohort's own figures may be told apart from the sum."
     )
+    insecure: Literal["no", "two nodes"] = Field(
+        "no",
+        description="`two nodes` lets this cohort answer together with just one other. Each of the two can then tell "
+        "the other's numbers from the sum; from three cohorts up nobody can.",
+    )
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:
@@ -59,7 +65,14 @@ class Policy(BaseModel):
     @classmethod
     def none(cls) -> Self:
         """No thresholds: for data that are already in one hand, as in a simulation."""
-        return cls(min_people=1, min_cell=1, min_interval=1, max_parameters_per_person=1e9, release_per_cohort=True)
+        return cls(
+            min_people=1,
+            min_cell=1,
+            min_interval=1,
+            max_parameters_per_person=1e9,
+            release_per_cohort=True,
+            insecure="two nodes",
+        )
 
 
 def check(sums: Sums, policy: Policy) -> Sums:
@@ -74,6 +87,16 @@ def check_per_cohort(policy: Policy) -> None:
         raise Refused(
             "This cohort does not release its own figures, only its part of a sum. Ask for the pooled result.",
             rule="release_per_cohort",
+        )
+
+
+def check_company(policy: Policy, cohorts: int) -> None:
+    """Whether this cohort's numbers are hidden among those of enough others. Raises Refused."""
+    if cohorts < 2 or (cohorts < MIN_COHORTS and policy.insecure != "two nodes"):
+        raise Refused(
+            f"A sum over fewer than {MIN_COHORTS} cohorts tells each of them the others' numbers, which this cohort's "
+            "policy forbids (insecure). Ask more cohorts.",
+            rule="insecure",
         )
 
 

@@ -22,14 +22,18 @@ from urllib.request import urlopen
 import cohortium
 from cohortium.client import Network
 from cohortium.errors import CohortiumError
+from cohortium.keys import write_key
 from coordinator.auth import issue
 from coordinator.config import render
+from coordinator.registry import Registry
 from coordinator.store import Store
 from node.config import DataSettings
 from node.config import render as render_node
 from node.keys import new_key
+from simulation.ceremony import Ceremony
 from simulation.certificates import make_certificates
 
+NETWORK = "local"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 
@@ -42,11 +46,16 @@ class LocalNetwork:
     """A coordinator with one node per cohort. A context manager: leaving it stops every process it started.
 
     `sources` gives each cohort's data file (CSV or Parquet), or says how its node is to read it; `dictionary` and
-    `policy` are files as well.
+    `policy` are files as well. The researcher who connects has a permit for each of `studies`, for whatever they ask.
     """
 
     def __init__(
-        self, folder: Path, dictionary: Path, sources: Mapping[str, Path | DataSettings], policy: Path
+        self,
+        folder: Path,
+        dictionary: Path,
+        sources: Mapping[str, Path | DataSettings],
+        policy: Path,
+        studies: Iterable[str] = ("unnamed",),
     ) -> None:
         self.folder, self.dictionary = folder.resolve(), dictionary.resolve()
         self.cohorts = tuple(sources)
@@ -56,7 +65,10 @@ class LocalNetwork:
         self.api_port, self.fleet_port = _free_ports(2)
         self.url = f"https://localhost:{self.api_port}"
         self.ca = self.folder / "ca.crt"
-        self._configure_coordinator()
+        self.ceremony = Ceremony(NETWORK, tuple(sources))
+        self.key = self.folder / "researcher.key"
+        write_key(self.ceremony.researcher, self.key)
+        self._configure_coordinator(studies)
         for cohort, source in sources.items():
             data = source if isinstance(source, DataSettings) else DataSettings(source=str(source.resolve()))
             self._configure_node(cohort, data, policy.resolve())
@@ -97,7 +109,19 @@ class LocalNetwork:
 
     def connect(self) -> Network:
         """The network as a researcher reaches it."""
-        return cohortium.connect(self.url, token=self.token, ca=str(self.ca))
+        return cohortium.connect(
+            self.url, token=self.token, ca=str(self.ca), key=str(self.key), authority=self.ceremony.authority_key
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What the command line needs to know to reach it as that researcher."""
+        return {
+            "COHORTIUM_URL": self.url,
+            "COHORTIUM_TOKEN": self.token,
+            "COHORTIUM_CA": str(self.ca),
+            "COHORTIUM_KEY": str(self.key),
+            "COHORTIUM_AUTHORITY": self.ceremony.authority_key,
+        }
 
     def start_coordinator(self) -> None:
         """Start the coordinator and wait until it answers."""
@@ -123,9 +147,10 @@ class LocalNetwork:
         """What a process wrote so far."""
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-    def _configure_coordinator(self) -> None:
+    def _configure_coordinator(self, studies: Iterable[str]) -> None:
         settings = {
-            "name": "local",
+            "name": NETWORK,
+            "authority": self.ceremony.authority_key,
             "dictionary": self.dictionary,
             "store": "sqlite:///coordinator.db",
             "api_host": "127.0.0.1",
@@ -140,12 +165,18 @@ class LocalNetwork:
         self._store = f"sqlite:///{self.folder / 'coordinator.db'}"
         store = Store(self._store)
         self.token = issue(store, "local researcher", "researcher")
+        self.operator_token = issue(store, "local operator", "operator")
+        registry = Registry(store, NETWORK, self.ceremony.authority_key)
+        registry.put_roster(self.ceremony.roster.to_bytes().decode())
+        for study in studies:
+            registry.add_permit(self.ceremony.permit(study).to_bytes().decode())
         store.close()
 
     def _configure_node(self, cohort: str, data: DataSettings, policy: Path) -> None:
         folder = self.folder / cohort
         folder.mkdir(exist_ok=True)
         public_key = new_key(folder / "node.key")
+        self.ceremony.write_node(cohort, folder)
         settings = {
             "cohort": cohort,
             "coordinator": f"localhost:{self.fleet_port}",
@@ -153,6 +184,7 @@ class LocalNetwork:
             "key": "node.key",
             "dictionary": str(self.dictionary),
             "policy": str(policy),
+            "trust": {"network": NETWORK, "authority": self.ceremony.authority_key},
             "data": data.model_dump(),
         }
         (folder / "node.toml").write_text(render_node(settings), encoding="utf-8")
@@ -160,10 +192,14 @@ class LocalNetwork:
         store.enrol(cohort, cohort.capitalize(), public_key.read_text(encoding="utf-8"))
         store.close()
 
+    def program(self, name: str) -> list[str]:  # noqa: ARG002 - a test that starts another program needs to know
+        """How a process is started, before its arguments."""
+        return [sys.executable, "-m", "cohortium"]
+
     def _spawn(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-m", "cohortium", *arguments],
+                [*self.program(name), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -15,10 +16,14 @@ import numpy as np
 import polars as pl
 import pytest
 import statsmodels.api as sm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import cohortium
 from cohortium.dictionary import Dictionary
-from cohortium.errors import FormulaError, Refused, UnknownName
-from cohortium.messages import JobState
+from cohortium.errors import FormulaError, Refused, Revoked, Superseded, UnknownName
+from cohortium.keys import public_text
+from cohortium.messages import AnswerMessage, JobState
+from cohortium.proof import unpack
 from node.keys import new_key
 from simulation import network as in_process
 from simulation.processes import LocalNetwork
@@ -45,6 +50,8 @@ def people(seed: int, rows: int = 300) -> pl.DataFrame:
     return frame.with_columns(pl.when(pl.int_range(pl.len()) % 20 == 0).then(None).otherwise(pl.col("x")).alias("x"))
 
 
+# More parameters than a third of the people in a cohort.
+WIDE = f"sick ~ x * cut(days, {[k + 0.5 for k in range(1, 50)]}) + x:sex"
 FRAMES = {name: people(seed) for seed, name in enumerate(COHORTS)}
 
 
@@ -54,7 +61,7 @@ def build(folder: Path) -> LocalNetwork:
     sources = {name: folder / f"{name}.parquet" for name in COHORTS}
     for name, path in sources.items():
         FRAMES[name].write_parquet(path)
-    return LocalNetwork(folder / "run", folder / "dictionary.toml", sources, folder / "policy.toml")
+    return LocalNetwork(folder / "run", folder / "dictionary.toml", sources, folder / "policy.toml", ["e2e", "unnamed"])
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +141,19 @@ def test_errors_reach_the_researcher_as_themselves(study):
     assert caught.value.position == 11
     with pytest.raises(UnknownName, match="no cohort `east`"):
         study.describe(variables=["x"], cohorts=["east"])
-    wide = "x ~ " + " + ".join(f"x^{k}" for k in range(2, 120))
     with pytest.raises(Refused) as refused:
-        study.glm(formula=wide, family="gaussian").result()
+        study.glm(formula=WIDE, family="gaussian").result()
     assert refused.value.cohort in COHORTS
 
 
 def test_a_refused_job_says_so(study):
-    job = study.glm(formula="x ~ " + " + ".join(f"x^{k}" for k in range(2, 120)), family="gaussian")
+    job = study.glm(formula=WIDE, family="gaussian")
     wait_for(lambda: job.state.is_final)
     assert job.state is JobState.refused
 
 
 def test_the_command_line(local):
-    reach = {"COHORTIUM_URL": local.url, "COHORTIUM_TOKEN": local.token, "COHORTIUM_CA": str(local.ca)}
+    reach = local.environment()
     asked = ("run", "glm", "--family", "binomial", "--study", "e2e", "--formula")
     done = command(*asked, "sick ~ x + sex", **reach)
     assert done.returncode == 0, done.stderr
@@ -197,10 +203,16 @@ def test_a_body_that_announces_three_gigabytes_is_not_waited_for(local):
         assert line.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def with_keys_of(local, cohort, config):
+    """Settings in another folder that use a cohort's identity and masking keys."""
+    keys = "".join(f"{name} = '{local.folder / cohort / name}.key'\n" for name in ("identity", "masking"))
+    return config.replace("[trust]\n", f"[trust]\n{keys}")
+
+
 def test_a_node_with_an_unknown_key_is_turned_away(local, tmp_path):
     config = (local.folder / "north" / "node.toml").read_text()
     new_key(tmp_path / "node.key")
-    (tmp_path / "node.toml").write_text(config)
+    (tmp_path / "node.toml").write_text(with_keys_of(local, "north", config))
     stranger = command("node", "start", "--config", tmp_path / "node.toml")
     assert stranger.returncode == 3
     assert "enrol" in stranger.stdout + stranger.stderr
@@ -212,6 +224,7 @@ def test_data_that_contradict_the_dictionary_stop_the_node(local, tmp_path):
     bad.write_parquet(tmp_path / "bad.parquet")
     config = (local.folder / "north" / "node.toml").read_text()
     config = config.replace(str((local.folder.parent / "north.parquet").resolve()), str(tmp_path / "bad.parquet"))
+    config = with_keys_of(local, "north", config)
     (tmp_path / "node.toml").write_text(config.replace('"node.key"', f'"{local.folder / "north" / "node.key"}"'))
     done = command("node", "start", "--config", tmp_path / "node.toml")
     assert done.returncode == 2
@@ -275,3 +288,69 @@ class TestDisturbed:
         assert job.cancel() is JobState.cancelled
         disturbed.start_node("north")
         disturbed.wait_until_online(COHORTS)
+
+
+class TestTrust:
+    """Masked, signed, journalled, and verified by anybody."""
+
+    def test_a_saved_result_is_verified_on_the_command_line(self, local, study, tmp_path):
+        result = study.glm(formula="sick ~ x + sex", family="binomial").result()
+        bundle = result.save(tmp_path / "result.zip")
+        done = command("verify", bundle, COHORTIUM_AUTHORITY=local.ceremony.authority_key)
+        assert done.returncode == 0, done.stderr
+        assert "identical" in done.stdout
+        assert done.stdout.endswith("verified\n")
+        stranger = public_text(Ed25519PrivateKey.generate().public_key())
+        wrong = command("verify", bundle, "--authority", stranger)
+        assert wrong.returncode == 1
+        assert "roster is signed by a key that may not sign it" in wrong.stderr
+        assert cohortium.load(bundle).proof() == result.proof()
+
+    def test_no_node_sends_what_can_be_read(self, study):
+        first, second = (study.describe(variables=["x"]).result() for _ in range(2))
+        assert first == second
+        rounds = [unpack(result.proof()).rounds[0].answers["north"] for result in (first, second)]
+        vectors = [AnswerMessage.from_bytes(reply)[1]["vector"] for reply in rounds]
+        assert len(vectors[0]) == len(vectors[1])
+        equal = np.mean(vectors[0] == vectors[1])
+        assert equal < 0.05, "the same numbers under another job have another mask"
+
+    def test_the_journal_and_the_audit_verify_and_witness_each_other(self, local, study):
+        study.describe(variables=["x"]).result()
+        done = command("node", "journal", "--verify", "--config", local.folder / "north" / "node.toml")
+        assert done.returncode == 0, done.stderr
+        assert "none missing" in done.stdout
+        assert "answered" in done.stdout
+        settings = local.folder / "coordinator.toml"
+        audit = command("coordinator", "audit", "--verify", "--last", 1000, "--config", settings)
+        assert audit.returncode == 0, audit.stderr
+        seen = re.search(r"journal seen  cohort=north entry=([0-9a-f]{64}) number=(\d+)", audit.stdout)
+        witness = f"{seen[2]}:{seen[1]}"
+        checked = ("node", "journal", "--verify", "--config", local.folder / "north" / "node.toml", "--witness")
+        assert command(*checked, witness).returncode == 0
+        assert command(*checked, f"{seen[2]}:{'0' * 64}").returncode == 1
+
+    def test_a_new_roster_ends_the_keys_that_it_no_longer_lists(self, tmp_path):
+        with build(tmp_path) as network:
+            study = network.connect().study("e2e")
+            assert study.describe(variables=["x"]).result().n == 900
+            frozen = network.processes["west"]
+            frozen.send_signal(signal.SIGSTOP)
+            open_job = study.describe(variables=["x"])
+            wait_for(lambda: open_job.progress().waiting_for == ("west",))
+            revoked = public_text(network.ceremony.researcher.public_key())
+            roster = network.folder / "roster.json"
+            roster.write_bytes(network.ceremony.renew(revoked=(revoked,)).to_bytes())
+            reach = network.environment() | {"COHORTIUM_TOKEN": network.operator_token}
+            brought = command("coordinator", "roster", roster, **reach)
+            assert brought.returncode == 0, brought.stderr
+            with pytest.raises(Superseded):
+                open_job.result(timeout=30)
+            frozen.send_signal(signal.SIGCONT)
+            with pytest.raises(Revoked):
+                study.describe(variables=["x"])
+            wait_for(
+                lambda: (
+                    "version=2" in command("node", "journal", "--config", network.folder / "north" / "node.toml").stdout
+                )
+            )

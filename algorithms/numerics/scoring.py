@@ -11,13 +11,15 @@ import numpy as np
 from algorithms.numerics.design import Design
 from algorithms.numerics.families import Family, Working
 from cohortium.data import BLOCK_ROWS, Data
+from cohortium.fixed_point import LARGEST
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums
 
 
 class NewtonTerms(Sums):
     """What one Newton step needs. `log_likelihood` lacks what the coefficients do not change.
 
-    Where a sum is not finite (the coefficients are far off) everything but the flag is 0, and the step is halved.
+    Where a sum is not finite, or too large to be added up (the coefficients are far off), everything but the flag is 0,
+    and the step is halved.
     """
 
     n: Count
@@ -144,7 +146,7 @@ class _Accumulator:
             with np.errstate(all="ignore"):
                 information = information - np.outer(self.weighted, self.weighted) / self.weight
         sums = (score, information, self.log_likelihood, self.pearson)
-        finite = all(np.isfinite(part).all() for part in sums)
+        finite = all(np.all(np.abs(part) <= LARGEST) for part in sums)  # NaN is not, either
         return NewtonTerms(
             n=self.n,
             score=score if finite else np.zeros(self.width),

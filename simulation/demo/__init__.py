@@ -46,7 +46,7 @@ def _show(patients: Patients, ask: Any, folder: Path, keep: bool) -> float:
     sizes = ", ".join(f"{name} {len(frame)}" for name, frame in patients.cohorts.items())
     console.print(f"Split over three holders: {sizes}. No record leaves its holder.")
     run = folder / patients.name
-    local = LocalNetwork(run, patients.dictionary, patients.write(run / "data"), POLICY)
+    local = LocalNetwork(run, patients.dictionary, patients.write(run / "data"), POLICY, studies=["demo"])
     started = time.perf_counter()
     with local:
         took = time.perf_counter() - started
@@ -146,8 +146,12 @@ def _explain(local: LocalNetwork) -> None:
     with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(local.token)
     console.print("[bold]Left running.[/bold] From Python:\n", markup=True)
-    connect = f'cohortium.connect("{local.url}", token=open("{token}").read(), ca="{local.ca}")'
-    console.print(f"    import cohortium\n    net = {connect}\n    net.cohorts()\n", markup=False)
+    lines = [
+        f'"{local.url}", token=open("{token}").read(), ca="{local.ca}",',
+        f'key="{local.key}", authority="{local.ceremony.authority_key}",',
+    ]
+    connect = "\n".join(["cohortium.connect(", *(f"        {line}" for line in lines), "    )"])
+    console.print(f'    import cohortium\n    net = {connect}\n    study = net.study("demo")\n', markup=False)
     console.print(f"Logs are in {local.folder}. Stop it with:  kill {' '.join(map(str, local.detach()))}\n")
 
 

@@ -62,12 +62,12 @@ class FailingStore(Store):
         """As the store does, unless something befalls it."""
         return bool(self._mishaps.write(lambda: super(FailingStore, self).set_running(job_id)))
 
-    def add_round(self, job_id: str, question: str, totals: bytes, progress: Progress) -> None:
+    def add_round(self, job_id: str, question: str, record: bytes, progress: Progress) -> None:
         """As the store does, unless something befalls it."""
-        self._mishaps.write(lambda: self._add_round(job_id, question, totals, progress))
+        self._mishaps.write(lambda: self._add_round(job_id, question, record, progress))
 
-    def _add_round(self, job_id: str, question: str, totals: bytes, progress: Progress) -> None:
-        super().add_round(job_id, question, totals, progress)
+    def _add_round(self, job_id: str, question: str, record: bytes, progress: Progress) -> None:
+        super().add_round(job_id, question, record, progress)
         self._mishaps.recorded[job_id] = progress.round
 
     def end_job(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from cohortium.analysis import find
@@ -12,7 +16,10 @@ from cohortium.client import Network
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError
 from node.answer import CohortNode
+from node.memory import Memory
+from node.trusted import Trust, TrustedNode
 from simulation import cohorts
+from simulation.ceremony import Ceremony
 from simulation.in_process import InProcess, network
 
 COHORTS = ("nutrition", "seniors", "twins")
@@ -40,12 +47,15 @@ QUESTIONS = (
 
 
 class Subject:
-    """Nodes and questions."""
+    """Nodes and questions. The nodes are those of a real network: they answer signed jobs, masked and signed."""
 
     def __init__(
         self, nodes: Mapping[str, CohortNode], dictionary: Dictionary, questions: tuple[Question, ...]
     ) -> None:
-        self.nodes, self.dictionary, self.questions = nodes, dictionary, questions
+        self.plain, self.dictionary, self.questions = nodes, dictionary, questions
+        self.ceremony = Ceremony("faults", tuple(nodes))
+        self.permit = self.ceremony.permit("faults")
+        self.nodes = self._trusted(nodes)
         self._network = Network(InProcess(nodes, dictionary))
         self._expected: dict[int, str] = {}
 
@@ -61,19 +71,29 @@ class Subject:
         return self._expected[number]
 
     def request(self, number: int) -> dict[str, Any]:
-        """A question as `coordinator.jobs.Jobs.submit` takes it."""
+        """A question, newly signed, as `coordinator.jobs.Jobs.submit` takes it."""
         asked = self.questions[number]
         params = find(asked.analysis).params.bind(asked.params, self.dictionary).model_dump(mode="json")
-        cohorts = asked.cohorts or tuple(self.nodes)
-        return {"study": "faults", "analysis": asked.analysis, "params": params, "cohorts": cohorts}
+        job = self.ceremony.job(self.permit, asked.analysis, params, self.dictionary.digest, asked.cohorts)
+        return {"job": job.document, "papers": self.ceremony.papers(self.permit, job), "params": params}
+
+    def _trusted(self, nodes: Mapping[str, CohortNode]) -> dict[str, TrustedNode]:
+        folder = Path(tempfile.mkdtemp(prefix="cohortium-faults-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        trusted = {}
+        for name, node in nodes.items():
+            keys = self.ceremony.nodes[name]
+            trust = Trust(self.ceremony.network, self.ceremony.authority_key, keys)
+            trusted[name] = TrustedNode(node, trust, Memory(folder / f"{name}.db", name, keys.identity))
+        return trusted
 
     @cached_property
-    def strangers(self) -> dict[str, CohortNode]:
+    def strangers(self) -> dict[str, TrustedNode]:
         """The same cohorts, whose operators installed another version of the dictionary."""
         other = self.dictionary.model_copy(update={"version": f"{self.dictionary.version}-other"})
-        frames = {name: type(node.data)(other, node.data.columns, node.data.rows) for name, node in self.nodes.items()}
+        frames = {name: type(node.data)(other, node.data.columns, node.data.rows) for name, node in self.plain.items()}
         service = network(frames).service
-        return dict(service.nodes) if isinstance(service, InProcess) else {}
+        return self._trusted(service.nodes) if isinstance(service, InProcess) else {}
 
 
 @cache

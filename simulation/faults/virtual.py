@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from coordinator.audit import Audit
 from coordinator.jobs import Jobs
 from coordinator.store import Store
 from simulation.faults.failing_store import FailingStore, Mishaps
@@ -78,7 +79,8 @@ class _Trial:
 
     def _start(self) -> tuple[FailingStore, Jobs]:
         store = FailingStore(self.url, self.mishaps)
-        jobs = Jobs(store, self.subject.dictionary, self.line.open, parallel=1, retry=0.0)
+        audit = Audit(store, self.subject.ceremony.authority)
+        jobs = Jobs(store, self.subject.dictionary, self.line.open, audit, parallel=1, retry=0.0)
         self.dead = False
         jobs.start()
         return store, jobs

@@ -9,7 +9,7 @@ from pathlib import Path
 from cohortium.analysis import find
 from cohortium.client import Network, Study, read_result
 from cohortium.errors import CohortiumError
-from coordinator.catalogue import variables_of
+from cohortium.mentioned import variables_of
 from simulation import cohorts
 from simulation.cohorts.writing import write_dictionaries
 from simulation.faults import Schedule, trial

@@ -18,14 +18,19 @@ from pydantic import Field
 from cohortium.analysis import Analysis, Params, Rounds, ask
 from cohortium.data import Data
 from cohortium.dictionary import Labels
+from cohortium.documents import Job
 from cohortium.errors import CohortiumError, UnknownName
 from cohortium.formula import Formula
-from cohortium.messages import CohortView, JobState, JobView, NetworkView, Progress, VariableView
+from cohortium.messages import CohortView, JobState, JobView, NetworkView, Progress, SignedText, VariableView
 from cohortium.quantities import Array, Count, SumOver, Sums
 from cohortium.report import Table
 from cohortium.result import Result
+from cohortium.signing import Signed
+from simulation.ceremony import Ceremony
 
 TOKEN = "let-me-in"
+NETWORK = "Test network"
+CEREMONY = Ceremony(NETWORK, ("north", "south"))
 
 
 class AverageParams(Params):
@@ -96,17 +101,24 @@ class FakeCoordinator:
             if path.endswith("/cancel"):
                 self.job = self.job.model_copy(update={"state": JobState.cancelled})
                 return _json(self.job)
-            self.bodies.append(await request.json())
+            signed = Signed.from_bytes(Job, (await request.json())["document"].encode()).document
+            asked = {name: getattr(signed, name) for name in ("study", "analysis", "params")}
+            self.bodies.append(asked | {"cohorts": list(signed.cohorts)})
             if self.problem:
                 return JSONResponse(self.problem.problem().model_dump(), 422)
             return _json(self.job)
         return self._get(path.removeprefix("api/v1/"), request)
 
-    def _get(self, path: str, request: Request) -> Response:  # noqa: PLR0911 - a table of what is where
+    def _get(self, path: str, request: Request) -> Response:  # noqa: C901, PLR0911 - a table of what is where
         match path.split("/"):
             case ["network"]:
-                about = {"dictionary": "d", "dictionary_version": "1", "dictionary_digest": "x"}
-                return _json(NetworkView(name="Test network", version="0.1.0", **about))
+                about = {"dictionary": "d", "dictionary_version": "1", "dictionary_digest": "0" * 64, "code": "1+a"}
+                return _json(NetworkView(name=NETWORK, version="0.1.0", **about))
+            case ["roster"]:
+                return _json(SignedText(document=CEREMONY.roster.to_bytes().decode()))
+            case ["permits"]:
+                permit = CEREMONY.permit(request.query_params["study"])
+                return _json(SignedText(document=permit.to_bytes().decode()), many=True)
             case ["cohorts"]:
                 return _json(CohortView(name="north", online=True, variables=("bmi",)), CohortView(name="south"))
             case ["variables"]:
@@ -123,6 +135,8 @@ class FakeCoordinator:
                 return self._stream()
             case ["jobs", self.job.id, "result"]:
                 return Response(self.result, media_type="application/json")
+            case ["jobs", self.job.id, "proof"]:
+                return Response(b"proof", media_type="application/zip")
             case ["jobs", name, *_]:
                 return JSONResponse(UnknownName.of("job", name, [self.job.id]).problem().model_dump(), 404)
         return Response("not here", 404)

@@ -60,7 +60,7 @@ def test_what_is_not_given_is_not_sent(asked):
         "study": "unnamed",
         "analysis": "average",
         "params": {"formula": "bmi ~ 1", "max_rounds": 3, "exact": False},
-        "cohorts": None,
+        "cohorts": ["north", "south"],
     }
 
 

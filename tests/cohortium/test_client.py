@@ -30,7 +30,7 @@ from simulation.certificates import make_certificates
 
 
 @pytest.fixture
-def net(url, average):
+def net(url, average, signing):
     return cohortium.connect(url, TOKEN)
 
 

@@ -38,9 +38,9 @@ def database(tmp_path):
 
 
 @pytest.fixture
-def start_coordinator(tally_registered, database):
+def start_coordinator(tally_registered, database, tmp_path):
     """Starts a coordinator over a FakeLink with north, south and west enrolled; all are stopped at the end."""
-    from tally import DICTIONARY, FakeLink, node_of
+    from tally import CEREMONY, DICTIONARY, PERMITS, FakeLink, node_of
 
     from coordinator.config import Settings
     from coordinator.service import Coordinator
@@ -57,6 +57,8 @@ def start_coordinator(tally_registered, database):
             api_host="127.0.0.1",
             fleet_host="127.0.0.1",
             insecure_loopback=True,
+            authority=CEREMONY.authority_key,
+            audit_key=tmp_path / "audit.key",
             **{"max_parallel_jobs": 4, **settings},
         )
         store = Store(url)
@@ -64,6 +66,10 @@ def start_coordinator(tally_registered, database):
             for name in nodes:
                 store.enrol(name, name.capitalize(), f"PUBLIC KEY of {name}")
         coordinator = Coordinator(settings, store, dictionary, link)
+        if coordinator.registry.roster() is None:
+            coordinator.put_roster(CEREMONY.roster.to_bytes().decode(), "operator")
+            for permit in PERMITS.values():
+                coordinator.add_permit(permit.to_bytes().decode(), "operator")
         coordinator.start()
         started.append(coordinator)
         return coordinator

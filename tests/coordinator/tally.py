@@ -1,8 +1,13 @@
 """A small network to test the coordinator with: an analysis of a few rounds, and a link that is no network at all."""
 
+import atexit
+import shutil
+import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +22,9 @@ from cohortium.result import Result
 from coordinator.question import Cancelled, KeyConflict, LinkStopped
 from node.answer import CohortNode
 from node.disclosure import Policy
+from node.memory import Memory
+from node.trusted import Trust, TrustedNode
+from simulation.ceremony import Ceremony
 
 DICTIONARY = Dictionary(
     name="d",
@@ -62,9 +70,24 @@ def tally(params: TallyParams) -> Rounds[TallyResult]:
     return TallyResult(n=int(answer.n), totals=totals[1:])
 
 
+CEREMONY = Ceremony("test", ("north", "south", "west"))
+PERMITS = {study: CEREMONY.permit(study) for study in ("study", "heights", "weights")}
+FOLDER = Path(tempfile.mkdtemp(prefix="tally-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+
 def node_of(cohort, values, variables=("x", "y")):
     columns = {name: np.asarray(values, dtype=float) for name in variables}
-    return CohortNode(cohort, Data(DICTIONARY, columns, len(values)), Policy.none())
+    node = CohortNode(cohort, Data(DICTIONARY, columns, len(values)), Policy.none())
+    keys = CEREMONY.nodes[cohort]
+    memory = Memory(FOLDER / f"{uuid4().hex}.db", cohort, keys.identity)
+    return TrustedNode(node, Trust("test", CEREMONY.authority_key, keys), memory)
+
+
+def signed_job(study="study", analysis="tally", params=None, cohorts=None, **changes):
+    """The text of a signed job."""
+    job = CEREMONY.job(PERMITS[study], analysis, params or {}, DICTIONARY.digest, cohorts, **changes)
+    return job.to_bytes().decode()
 
 
 class FakeLink:

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi.testclient import TestClient
-from tally import DICTIONARY, node_of
+from tally import DICTIONARY, node_of, signed_job
 
 from cohortium.dictionary import Dictionary
 from cohortium.errors import Problem
@@ -47,7 +47,7 @@ def operator(clients):
 
 
 def job(**changes):
-    return {"study": "heights", "analysis": "tally", "params": {"rounds": 2}} | changes
+    return {"document": signed_job(**{"study": "heights", "params": {"rounds": 2}} | changes)}
 
 
 def submitted(client, **changes):
@@ -181,6 +181,12 @@ PRIVATE = [
     ("POST", "/jobs/0123456789abcdef/cancel"),
     ("GET", "/jobs/0123456789abcdef/events"),
     ("GET", "/jobs/0123456789abcdef/result"),
+    ("GET", "/jobs/0123456789abcdef/proof"),
+    ("GET", "/roster"),
+    ("PUT", "/roster"),
+    ("GET", "/permits"),
+    ("POST", "/permits"),
+    ("GET", "/audit"),
     ("POST", "/cohorts"),
     ("DELETE", "/cohorts/north"),
 ]
@@ -249,13 +255,9 @@ def test_only_elliptic_curve_keys_are_pinned(operator, coordinator, monkeypatch,
     ("changes", "words"),
     [
         ({"analysis": "taly"}, "Did you mean `tally`"),
-        ({"cohorts": ["nort"]}, "Did you mean `north`"),
-        ({"cohorts": ["N O"]}, "cohorts"),
+        ({"cohorts": ["nort"]}, "does not name the cohorts nort"),
         ({"params": {"rounds": "many"}}, "rounds"),
         ({"params": {"round": 1}}, "round"),
-        ({"study": "Not A Name"}, "study"),
-        ({"extra": 1}, "extra"),
-        ({"params": []}, "params"),
     ],
 )
 def test_what_cannot_be_asked_is_turned_down_in_words(ada, changes, words):

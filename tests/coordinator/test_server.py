@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import ssl
@@ -13,8 +14,10 @@ from contextlib import contextmanager, suppress
 import httpx
 import pytest
 
+from cohortium.dictionary import Dictionary
 from coordinator.config import render
 from node.keys import new_key
+from simulation.ceremony import Ceremony
 from simulation.certificates import make_certificates
 
 DICTIONARY = """
@@ -129,11 +132,19 @@ def test_cohorts_are_enrolled_and_withdrawn_while_it_runs(folder):
 def test_a_job_survives_a_kill(folder):
     public_key = new_key(folder / "node.key").read_text()
     operator, researcher = token(folder, "olga", "operator"), token(folder, "ada", "researcher")
-    question = {"study": "s", "analysis": "glm", "params": {"formula": "bmi ~ age", "family": "gaussian"}}
+    ceremony = Ceremony("test", ("north",))
+    permit = ceremony.permit("s")
+    with (folder / "coordinator.toml").open("a") as settings:
+        settings.write(f'authority = "{ceremony.authority_key}"\n')
+    dictionary = Dictionary.from_toml(folder / "dictionary.toml").digest
+    job = ceremony.job(permit, "glm", {"formula": "bmi ~ age", "family": "gaussian"}, dictionary)
+    roster, permit, job = ({"document": d.to_bytes().decode()} for d in (ceremony.roster, permit, job))
     with running(folder) as coordinator, client(coordinator, folder, operator) as http:
         assert http.post("/cohorts", json={"name": "north", "public_key": public_key}).status_code == 201
         asking = {"Authorization": f"Bearer {researcher}"}
-        job = http.post("/jobs", json=question, headers=asking).json()["id"]
+        assert http.put("/roster", json=roster).status_code == 200
+        assert http.post("/permits", json=permit).status_code == 201
+        job = http.post("/jobs", json=job, headers=asking).json()["id"]
         wait_for(lambda: http.get(f"/jobs/{job}").json()["progress"]["waiting_for"] == ["north"])
         assert coordinator.stop(signal.SIGKILL) == -signal.SIGKILL
     with running(folder) as coordinator, client(coordinator, folder, researcher) as http:
@@ -244,3 +255,27 @@ def wait_for(condition, seconds=30):
 def peak_memory(pid):
     with open(f"/proc/{pid}/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
+def test_a_renewed_certificate_is_taken_up_on_both_ports_and_a_broken_one_is_not(folder):
+    with running(folder) as coordinator:
+        ports = [int(port) for port in re.findall(r":(\d+)", coordinator.ready)]
+
+        def served():
+            return [ssl.get_server_certificate(("localhost", port)) for port in ports]
+
+        before = served()
+        assert len(set(before)) == 1
+        key = (folder / "server.key").read_text()
+        (folder / "server.key").write_text("half a key")
+        coordinator.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "certificate not renewed" in coordinator.log.read_text())
+        assert served() == before
+        (folder / "server.key").write_text(key)
+        make_certificates(folder)
+        coordinator.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "certificate renewed" in coordinator.log.read_text())
+        after = served()
+        assert len(set(after)) == 1
+        assert after != before
+        assert after[0].strip() == (folder / "server.crt").read_text().strip()

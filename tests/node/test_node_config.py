@@ -10,23 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.dictionary import Dictionary, InvalidDictionary
-from node.config import DataSettings, InvalidNodeSettings, NodeSettings, render, render_fields
+from node.config import DataSettings, InvalidNodeSettings, NodeSettings, TrustSettings, render, render_fields
 from node.disclosure import Policy
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FIELDS = [*NodeSettings.model_fields.items(), *DataSettings.model_fields.items()]
+FIELDS = [*NodeSettings.model_fields.items(), *TrustSettings.model_fields.items(), *DataSettings.model_fields.items()]
 VALUES = {
     "cohort": "north",
     "coordinator": "coordinator.example.nl:9443",
     "ca": "ca.crt",
     "key": "node.key",
     "dictionary": "dictionary.toml",
+    "trust": {"network": "net"},
     "data": {"source": "data/*.parquet"},
 }
 
 
 def folder_with(path, **changed):
-    for name in ("node.key", "dictionary.toml", "ca.crt", "policy.toml"):
+    for name in ("node.key", "identity.key", "masking.key", "dictionary.toml", "ca.crt", "policy.toml"):
         (path / name).write_text("")
     (path / "node.toml").write_text(render(VALUES | changed), encoding="utf-8")
     return path / "node.toml"
@@ -39,7 +40,7 @@ def words(comment):
 class TestExample:
     TEXT = (CONFIGS / "node.toml").read_text(encoding="utf-8")
 
-    @pytest.mark.parametrize(("name", "field"), [f for f in FIELDS if f[0] != "data"])
+    @pytest.mark.parametrize(("name", "field"), [f for f in FIELDS if f[0] not in ("data", "trust")])
     def test_every_setting_is_there_with_its_description(self, name, field):
         written = re.search(rf"((?:^#.*\n)+)^(?:# )?(?:{name} = |\[data\.{name}\])", self.TEXT, re.MULTILINE)
         assert written, f"configs/node.toml does not show `{name}`"
@@ -123,7 +124,7 @@ class TestFaults:
     def test_all_at_once_with_suggestions_and_without_values(self, tmp_path):
         text = render(VALUES | {"workers": 0, "log": "s3cret"})
         text = text.replace('source = "data/*.parquet"', 'sorce = "s3cret"').replace(
-            "[data]", 'polcy = "s3cret"\n[data]'
+            "[trust]", 'polcy = "s3cret"\n[trust]'
         )
         said = self.faults(tmp_path, text)
         for line in (

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary
+from cohortium.keys import new_keys, public_text, write_key
 from node.config import NodeSettings, render
 from node.console import app, summary
 from node.disclosure import Policy
@@ -26,6 +27,7 @@ from node.keys import load_key, new_key
 from node.logs import configure
 from simulation.certificates import make_certificates
 
+AUTHORITY = public_text(new_keys().identity.public_key())
 SENTINEL = "S3NTINEL"
 DICTIONARY = """
 name = "test"
@@ -58,6 +60,9 @@ def folder(tmp_path):
     frame.write_parquet(tmp_path / "people.parquet")
     (tmp_path / "dictionary.toml").write_text(DICTIONARY)
     new_key(tmp_path / "node.key")
+    keys = new_keys()
+    write_key(keys.identity, tmp_path / "identity.key")
+    write_key(keys.masking, tmp_path / "masking.key")
     configure_node(tmp_path)
     return tmp_path
 
@@ -67,6 +72,7 @@ def configure_node(folder, **changed):
         "cohort": "north",
         "coordinator": "127.0.0.1:9",
         "dictionary": "dictionary.toml",
+        "trust": {"network": "net", "authority": AUTHORITY},
         "data": {"source": "people.parquet", "absent": ["income"]},
     }
     (folder / "node.toml").write_text(render(values | changed), encoding="utf-8")
@@ -77,7 +83,14 @@ class TestInit:
         done = run("init", tmp_path / "new", "--cohort", "north", "--coordinator", "c.example.nl:9443")
         assert done.exit_code == 0, done.output
         made = tmp_path / "new"
-        assert sorted(p.name for p in made.iterdir()) == ["node.key", "node.key.pub", "node.toml", "policy.toml"]
+        assert sorted(p.name for p in made.iterdir()) == [
+            "identity.key",
+            "masking.key",
+            "node.key",
+            "node.key.pub",
+            "node.toml",
+            "policy.toml",
+        ]
         assert stat.S_IMODE((made / "node.key").stat().st_mode) == 0o600
         public = (made / "node.key.pub").read_text()
         assert load_pem_public_key(public.encode()) == load_key(made / "node.key").public_key()

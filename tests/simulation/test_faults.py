@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from node.answer import CohortNode
 from simulation.console import app
 from simulation.faults import Fault, Schedule, draw, trial
 from simulation.faults.campaign import carry_out
@@ -81,23 +82,24 @@ def test_answered_rounds_are_replayed_not_asked_again():
 
 
 class Forgetful:
-    """A node that answers the same question differently the second time: what must never go unnoticed."""
+    """A node that lost its memory and has other data the second time it is asked: what must never go unnoticed."""
 
-    def __init__(self, node):
-        self.node, self.data, self.asked = node, node.data, set()
+    def __init__(self, subject, cohort):
+        data = subject.plain["seniors"].data
+        changed = subject._trusted({cohort: CohortNode(cohort, data, subject.plain[cohort].policy)})
+        self.before, self.after, self.asked = subject.nodes[cohort], changed[cohort], set()
 
     def answer(self, kind, payload):
         if payload in self.asked:
-            return standard().nodes["seniors"].answer(kind, payload)
+            return self.after.answer(kind, payload)
         self.asked.add(payload)
-        return self.node.answer(kind, payload)
+        return self.before.answer(kind, payload)
 
 
 def test_a_wrong_number_is_noticed():
     honest = standard()
-    nodes = {**honest.nodes, "twins": Forgetful(honest.nodes["twins"])}
-    subject = Subject(nodes, honest.dictionary, honest.questions)
-    subject._network = honest._network
+    subject = Subject(honest.plain, honest.dictionary, honest.questions)
+    subject.nodes["twins"] = Forgetful(subject, "twins")
     verdict = under(Fault(kind="cut", cohort="twins", lasts=100, share=0.6), seed=4, subject=subject)
     assert not verdict.passed
     assert any("WRONG NUMBER" in c or "without need" in c for c in verdict.complaints)

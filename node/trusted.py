@@ -1,0 +1,237 @@
+"""A node that relies on nobody: it verifies who asks what, answers each round once, masks what leaves and signs it.
+
+The coordinator only relays. Everything that a question says is compared with the job that the researcher signed, under
+a permit and a roster whose signatures lead to the key that this node's operator pinned.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import structlog
+
+from cohortium.asking import asked_by
+from cohortium.canonical import canonical_json
+from cohortium.chain import head
+from cohortium.documents import Answer, Job, Permit, Roster
+from cohortium.errors import AlreadyAnswered, CohortiumError, InvalidQuestion, NotPermitted, Untrusted, WrongReference
+from cohortium.identity import code_identity
+from cohortium.keys import Keys
+from cohortium.masks import Asked, Pairs, agree
+from cohortium.mentioned import variables_of
+from cohortium.messages import (
+    AnswerMessage,
+    Greeting,
+    Introduction,
+    MalformedMessage,
+    Papers,
+    QuestionMessage,
+)
+from cohortium.quantities import Array
+from cohortium.secure_sum import Vector, mask, unmasked
+from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
+from node.answer import CohortNode, problem_of
+from node.disclosure import check_company, check_per_cohort
+from node.memory import Kept, Memory, now
+
+log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
+
+COORDINATOR = "coordinator"
+"""Whose audit the coordinator's is, in what a node remembers."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a node's operator pinned: the network, its authority's public key, and this node's own keys."""
+
+    network: str
+    authority: str
+    keys: Keys
+
+
+class TrustedNode:
+    """A `CohortNode` in a real network: bytes in, bytes out. Safe to call from several threads at once."""
+
+    def __init__(self, node: CohortNode, trust: Trust, memory: Memory, *, clock: Callable[[], datetime] = now) -> None:
+        self.node, self.trust, self.memory, self._clock = node, trust, memory, clock
+        self._rosters = threading.Lock()
+        known = memory.roster()
+        self._known = Signed.from_bytes(Roster, known).document if known is not None else None
+        # A key agreement per peer, once per roster and choice of cohorts.
+        self._pairs: Callable[[Roster, tuple[str, ...]], Pairs] = lru_cache(maxsize=16)(self._agree)
+        self._read: Callable[[Papers], _Signed] = lru_cache(maxsize=16)(_read)
+
+    def answer(self, kind: str, payload: bytes) -> bytes:
+        """The reply to a message of the coordinator: kind `introduction` or `question`. Never raises."""
+        if kind == "introduction":
+            return self._introduce(payload).to_bytes()
+        try:
+            question, broadcast = QuestionMessage.from_bytes(payload)
+        except MalformedMessage as error:
+            return AnswerMessage(problem=error.problem()).to_bytes()
+        try:
+            return self._reply(question, broadcast)
+        except Exception as error:
+            problem = problem_of(error, question)
+            # Cut, because the words may quote names of any length that a peer made up.
+            why, job = problem.message[:500], question.job[:64]
+            self.memory.note("not answered", job=job, round=question.round, kind=problem.kind, why=why)
+            return AnswerMessage(problem=problem).to_bytes()
+
+    def _reply(self, question: QuestionMessage, broadcast: Mapping[str, Array]) -> bytes:
+        mandate = self._mandate(question)
+        asked = _asked(question, broadcast, mandate)
+        if self.node.cohort not in asked.cohorts:
+            raise NotPermitted("The job does not ask this cohort.")
+        digest = asked.digest()
+        kept = self.memory.answered(asked.job, asked.round) or self._keep(asked, digest, mandate)
+        if kept.question != digest:
+            raise AlreadyAnswered(
+                f"This cohort has answered round {asked.round} of the job, for another question or other cohorts: a "
+                "round is answered once."
+            )
+        return kept.reply
+
+    def _keep(self, asked: Asked, digest: str, mandate: Mandate) -> Kept:
+        """Compute the answer and keep it. A problem is kept as well, so nobody can ask around what was refused."""
+        what: dict[str, Any]
+        try:
+            vector = self._vector(asked, mandate)
+        except Exception as error:
+            problem = problem_of(error, asked)
+            event, what = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message[:500]}
+            reply = AnswerMessage(problem=problem).to_bytes()
+        else:
+            event, what = "answered", {"vector": vector.digest(), "entries": vector.layout.size}
+            reply = self._signed(asked, digest, vector)
+        log.info(event, job=asked.job[:16], round=asked.round, statistic=asked.statistic)
+        details = what | {
+            "job": asked.job,
+            "study": mandate.job.study,
+            "round": asked.round,
+            "analysis": asked.analysis,
+            "statistic": asked.statistic,
+            "question": digest,
+            "cohorts": list(asked.cohorts),
+            "per_cohort": asked.per_cohort,
+        }
+        until = mandate.job.submitted + MAX_AGE
+        return self.memory.keep(asked.job, asked.round, Kept(digest, reply), until=until, event=event, details=details)
+
+    def _vector(self, asked: Asked, mandate: Mandate) -> Vector:
+        alone = asked.per_cohort or len(asked.cohorts) == 1  # a sum over one cohort is that cohort's own figure
+        if alone:
+            check_per_cohort(self.node.policy)
+            if not mandate.permit.options.release_per_cohort:
+                raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
+        else:
+            check_company(self.node.policy, len(asked.cohorts))
+        if asked.dictionary != self.node.dictionary.digest:
+            raise InvalidQuestion("The job was signed for another dictionary than this node has.")
+        params = self.node.bound(asked.analysis, asked.params)
+        check_variables(mandate.permit, variables_of(params))
+        arrays = self.node.compute(asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables)
+        if alone:
+            return unmasked(arrays)
+        return mask(arrays, asked, self._pairs(mandate.roster, asked.cohorts), at_least=2)
+
+    def _signed(self, asked: Asked, digest: str, vector: Vector) -> bytes:
+        said = Answer(
+            job=asked.job, round=asked.round, question=digest, cohort=self.node.cohort, vector=vector.digest()
+        )
+        signed = sign(said, self.trust.keys.identity).to_bytes().decode()
+        return AnswerMessage(layout=vector.layout, signed=signed).to_bytes(raw={"vector": vector.to_bytes()})
+
+    def _mandate(self, question: QuestionMessage) -> Mandate:
+        if question.papers is None:
+            raise Untrusted("The question comes without roster, permit and job: this node answers signed jobs only.")
+        signed = self._read(question.papers)
+        self._accept(signed.roster)
+        return verify_mandate(
+            signed.roster,
+            signed.permit,
+            signed.job,
+            authority=self.trust.authority,
+            network=self.trust.network,
+            now=self._clock(),
+            known=self._known,
+        )
+
+    def _accept(self, signed: Signed[Roster]) -> None:
+        """Verify a roster; if it is newer than any seen, the jobs under all older ones are over from now on."""
+        with self._rosters:
+            known = self._known
+            authority, network = self.trust.authority, self.trust.network
+            roster = verify_roster(signed, authority=authority, network=network, now=self._clock(), known=known)
+            if known is None or roster.version > known.version:
+                self.memory.keep_roster(roster.version, signed.to_bytes(), roster=roster.digest())
+                self._known = roster
+
+    def _agree(self, roster: Roster, cohorts: tuple[str, ...]) -> Pairs:
+        return agree(self.node.cohort, self.trust.keys.masking, roster.masking_keys(cohorts))
+
+    def _introduce(self, payload: bytes) -> Introduction:
+        introduction = self.node.introduction()
+        try:
+            greeting, _ = Greeting.from_bytes(payload)
+            if greeting.roster is not None:
+                self._accept(Signed.from_bytes(Roster, greeting.roster.encode()))
+            self._exchange(greeting)
+            said = head(self.memory.position(), self.trust.keys.identity, owner=self.memory.owner, nonce=greeting.nonce)
+        except (MalformedMessage, ValueError):
+            return introduction
+        except CohortiumError as error:
+            self.memory.note("greeting not accepted", kind=type(error).__name__, why=error.message)
+            return introduction
+        text = said.to_bytes().decode()
+        return introduction.model_copy(update={"head": text, "seen": self.memory.witnessed(COORDINATOR)})
+
+    def _exchange(self, greeting: Greeting) -> None:
+        """Compare what the coordinator saw of this journal with what is in it, and remember how far its audit goes."""
+        if not self.memory.holds(greeting.seen):
+            log.error("journal", problem="the coordinator has seen an entry that this journal does not have")
+            self.memory.note("journal differs from what was witnessed", number=greeting.seen.number)
+        before = self.memory.witnessed(COORDINATOR)
+        if greeting.head.number < before.number:
+            log.error("audit", problem="the coordinator's audit is shorter than it was")
+            self.memory.note("the coordinator's audit was cut off", number=greeting.head.number, seen=before.number)
+        self.memory.witness(COORDINATOR, greeting.head)
+
+
+@dataclass(frozen=True)
+class _Signed:
+    roster: Signed[Roster]
+    permit: Signed[Permit]
+    job: Signed[Job]
+
+
+def _read(papers: Papers) -> _Signed:
+    return _Signed(
+        Signed.from_bytes(Roster, papers.roster.encode()),
+        Signed.from_bytes(Permit, papers.permit.encode()),
+        Signed.from_bytes(Job, papers.job.encode()),
+    )
+
+
+def _asked(question: QuestionMessage, broadcast: Mapping[str, Array], mandate: Mandate) -> Asked:
+    """What is asked, taken from the signed job. Raises WrongReference if the question says anything else."""
+    job = mandate.job
+    said = {
+        "job": (question.job, job.digest()),
+        "analysis": (question.analysis, job.analysis),
+        "parameters": (canonical_json(question.params), canonical_json(job.params)),
+        "dictionary": (question.dictionary, job.dictionary),
+        "cohorts": (question.cohorts, job.cohorts),
+    }
+    differs = [name for name, (asked, signed) in said.items() if asked != signed]
+    if differs:
+        raise WrongReference(f"The question has another {', '.join(differs)} than the job that the researcher signed.")
+    if job.version != code_identity():
+        raise InvalidQuestion("The job was signed for another version of Cohortium's code than this node runs.")
+    return asked_by(question, broadcast, job)
