@@ -136,6 +136,9 @@ def mixed_model(params: MixedModelParams) -> Rounds[MixedResult]:
     Cohorts differ by an intercept each (cohort_effect "stratified"), not at all ("common"), or at random ("random",
     from five cohorts on): then the cohort is a level above the clusters, and its variance is estimated with theirs.
 
+    What leaves a cohort are sums over its clusters at each set of variances that is tried. Where clusters come in few
+    sizes, such sums can be taken apart by size: a cluster whose size is rare is better left out.
+
     Variances by REML or ML; tests of coefficients with Satterthwaite's degrees of freedom; each random term is tested
     against the model without it by a mixture of chi-square distributions, as its variance cannot be negative.
     Source: Bates, Maechler, Bolker & Walker (2015), J Stat Softw 67(1); Luo et al. (2022), Nat Commun 13:1678;
