@@ -227,13 +227,14 @@ class TestCohortsWithoutAnEstimate:
         good = cohorts_of(3, 20)
         one_sided = good[0].assign(ill=good[0]["drug"] == "old")
         rare = good[1].assign(ill=[True] * 3 + [False] * (len(good[1]) - 3))
+        spared = good[1].assign(ill=[False] * 3 + [True] * (len(good[1]) - 3))
         one_drug = good[2].assign(drug="old")
-        frames = named([*good, one_sided, rare, one_drug, good[0].assign(age=np.nan), good[0].iloc[:0]])
+        frames = named([*good, one_sided, rare, spared, one_drug, good[0].assign(age=np.nan), good[0].iloc[:0]])
         params = {"formula": "ill ~ drug + age", "family": "binomial", "term": "drug[old]"}
         result = ask("meta_analysis", frames, **params)
         alone = ask("meta_analysis", named(good), **params)
         close(numbers(result.pooled), numbers(alone.pooled))
-        assert result.left_out == {"separated": 1, "few": 1, "not_estimable": 1, "nobody": 2}
+        assert result.left_out == {"separated": 1, "few": 2, "not_estimable": 1, "nobody": 2}
         assert (result.contributing, result.n) == (3, alone.n)
         assert "separated" not in result.warnings[0]
         assert "2 with nobody" in result.warnings[0]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from algorithms.numerics.grouped_moments import GroupSquares, GroupTotals, pooled_moments
 from cohortium.dictionary import Category, Dictionary, Variable
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion, Refused, UnknownName
 from node.disclosure import Policy
@@ -126,6 +127,23 @@ def test_pitfall_one_pass_variance(ask):
     frame["sex"] = frame["sex"].astype(int).astype(str)
     result = ask("t_test", split(frame, "blk3@bmi"), formula="target ~ sex")
     close([result.difference.statistic, result.df], [-0.902222445339038, 429.002808922199], 1e-10)
+
+
+def test_a_centre_beside_the_mean_changes_nothing():
+    """The mean that is broadcast was rounded; both rounds together give the true one."""
+    values = {"a": np.array([1.0, 2.0, 4.0]), "b": np.array([7.0, 7.5, 9.0, 12.0])}
+    n = np.array([3.0, 4.0])
+    rounds = pooled_moments(lambda: None, lambda: None)
+    next(rounds)
+    beside = np.array([8.5, 30.0])
+    second = rounds.send(GroupTotals(n=n, excluded=np.zeros(()), missing=np.zeros(2), totals=beside, spreads=n))
+    z = [(x - c) / second.broadcast["unit"] for x, c in zip(values.values(), second.broadcast["centre"], strict=True)]
+    with pytest.raises(StopIteration) as done:
+        rounds.send(GroupSquares(n=n, deviations=np.array([v.sum() for v in z]), squares=np.array([v @ v for v in z])))
+    moments = done.value.value[1]
+    close(moments.mean, [v.mean() for v in values.values()], 1e-14)
+    close(moments.variance, [v.var(ddof=1) for v in values.values()], 1e-14)
+    close(moments.relative[1] - moments.relative[0], values["b"].mean() - values["a"].mean(), 1e-14)
 
 
 def test_the_order_of_the_groups_is_the_dictionarys(ask):
