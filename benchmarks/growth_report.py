@@ -31,7 +31,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Explained:
-    """Processor seconds = rounds x (nodes x per_answer + people x (p x per_value + p^2 x per_product)), p covariates."""
+    """Processor seconds = rounds x (nodes x per_answer + people x (p x per_value + p^2 x per_product))."""
 
     analysis: str
     per_answer: float
