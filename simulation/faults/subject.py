@@ -42,6 +42,7 @@ QUESTIONS = (
     Question("glm", {"formula": "hypertension ~ age + sex + bmi", "family": "binomial"}),
     Question("glm", {"formula": "hypertension ~ age + bmi", "family": "binomial", "cohort_effect": "common"}),
     Question("glm", {"formula": "death ~ age + sex + offset(log(followup_time))", "family": "poisson"}),
+    Question("cox", {"formula": "Surv(followup_time, death) ~ age + sex"}),
     Question("kaplan_meier", {"formula": "Surv(followup_time, death) ~ sex", "interval": 1000}),
 )
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from node.answer import CohortNode
 from simulation.console import app
 from simulation.faults import Fault, Schedule, draw, trial
-from simulation.faults.campaign import carry_out
+from simulation.faults.campaign import carry_out, real_verdicts
 from simulation.faults.clock import Clock
 from simulation.faults.schedule import COORDINATOR, EXCUSES, MESSAGE, NODE, WRITES
 from simulation.faults.subject import COHORTS, Subject, standard
@@ -172,3 +172,13 @@ def test_the_command():
     done = CliRunner().invoke(app, ["campaign", "--schedules", "2", "--first", "5001", "--processes", "1"])
     assert done.exit_code == 0, done.output
     assert "0 schedules FAILED" in done.output
+
+
+@pytest.mark.e2e
+@pytest.mark.xdist_group("end-to-end")
+@pytest.mark.timeout(240)
+def test_real_processes_that_are_killed_and_given_another_dictionary():
+    """Seed 0 restarts nodes, freezes one, and starts one with another version of the dictionary."""
+    (verdict,) = real_verdicts([0])
+    assert verdict.passed, verdict.sentence
+    assert {fault.kind for fault in verdict.schedule.faults} == {"wrong-dictionary", "restarting", "frozen"}
