@@ -63,6 +63,7 @@ class TrustedNode:
         self._rosters = threading.Lock()
         known = memory.roster()
         self._known = Signed.from_bytes(Roster, known).document if known is not None else None
+        self._known_text = known.decode() if known is not None else ""
         # A key agreement per peer, once per roster and choice of cohorts.
         self._pairs: Callable[[Roster, tuple[str, ...]], Pairs] = lru_cache(maxsize=16)(self._agree)
         self._read: Callable[[Papers], _Signed] = lru_cache(maxsize=16)(_read)
@@ -152,7 +153,8 @@ class TrustedNode:
         if question.papers is None:
             raise Untrusted("The question comes without roster, permit and job: this node answers signed jobs only.")
         signed = self._read(question.papers)
-        self._accept(signed.roster)
+        if question.papers.roster != self._known_text:  # the mandate verifies it below in any case
+            self._accept(signed.roster)
         return verify_mandate(
             signed.roster,
             signed.permit,
@@ -171,7 +173,7 @@ class TrustedNode:
             roster = verify_roster(signed, authority=authority, network=network, now=self._clock(), known=known)
             if known is None or roster.version > known.version:
                 self.memory.keep_roster(roster.version, signed.to_bytes(), roster=roster.digest())
-                self._known = roster
+                self._known, self._known_text = roster, signed.to_bytes().decode()
 
     def _agree(self, roster: Roster, cohorts: tuple[str, ...]) -> Pairs:
         return agree(self.node.cohort, self.trust.keys.masking, roster.masking_keys(cohorts))
