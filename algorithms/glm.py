@@ -23,7 +23,8 @@ class GlmParams(RegressionParams):
     """What to fit, and how."""
 
     family: FamilyName = Field(
-        description="gaussian (identity link), binomial (logit) or poisson (log): the distribution of the outcome."
+        "gaussian",
+        description="gaussian (identity link), binomial (logit) or poisson (log): the distribution of the outcome.",
     )
 
     @property

@@ -95,26 +95,37 @@ class RegressionResult(Result):
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
 
     def tables(self) -> list[report.Table]:
-        """The coefficients, with exp(estimate) where that has a name, and the people without a value."""
+        """The coefficients; exp(estimate) where that has a name; the people without a value."""
         level = f"{100 * self.confidence:g}% CI"
         columns = ("term", "estimate", "std. error", "statistic", "p", f"{level} low", f"{level} high")
-        ratios = (self.ratio, f"{self.ratio} low", f"{self.ratio} high") if self.ratio else ()
-        rows = tuple(self._row(name, e) for name, e in self.coefficients.items())
-        tables = [report.Table("Coefficients", (*columns, *ratios), rows)]
+        rows = tuple(
+            (name, e.estimate, e.std_error, e.statistic, e.p_value, e.ci_low, e.ci_high)
+            for name, e in self.coefficients.items()
+        )
+        tables = [report.Table("Coefficients", columns, rows)]
+        if self.ratio and self.effects:
+            tables.append(self._ratios(self.ratio, level))
         if any(count is None or count > 0 for count in self.missing.values()):
             tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
         return tables
 
-    def _row(self, name: str, e: Estimate) -> tuple[str | float, ...]:
-        numbers = (e.estimate, e.std_error, e.statistic, e.p_value, e.ci_low, e.ci_high)
-        ratios = (e.estimate, e.ci_low, e.ci_high) if self.ratio else ()
-        return (name, *numbers, *(_exp(value) for value in ratios))
+    @property
+    def effects(self) -> dict[str, Estimate]:
+        """The coefficients without the intercept, whose exponent is a baseline, not a ratio."""
+        return {name: e for name, e in self.coefficients.items() if name != INTERCEPT}
+
+    def _ratios(self, ratio: str, level: str) -> report.Table:
+        rows = tuple(
+            (name, _exp(e.estimate), _exp(e.ci_low), _exp(e.ci_high), e.p_value) for name, e in self.effects.items()
+        )
+        columns = ("term", ratio, f"{level} low", f"{level} high", "p")
+        return report.Table(f"{ratio[0].upper()}{ratio[1:]}s", columns, rows)
 
     def chart(self) -> altair.TopLevelMixin | None:
         """A forest plot of the coefficients, as ratios where they have a name."""
         from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
 
-        shown = {name: e for name, e in self.coefficients.items() if name != INTERCEPT} or self.coefficients
+        shown = self.effects or self.coefficients
         return charts.forest(shown, self.ratio) if shown else None
 
 
