@@ -14,7 +14,7 @@ from cohortium.quantities import Array
 if TYPE_CHECKING:
     import altair
 
-CohortEffect = Literal["stratified", "common"]
+CohortEffect = Literal["stratified", "common", "dummies", "random"]
 
 
 class Estimate(BaseModel):

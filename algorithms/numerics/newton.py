@@ -34,7 +34,9 @@ class Model:
     """What the loop must know about a model besides its likelihood.
 
     `names` of the coefficients; `intercept`: the first is one; `separable`: the likelihood may have its maximum at
-    infinity; `scale` gives the dispersion at some terms, by which the decrement is divided.
+    infinity; `scale` gives the dispersion at some terms, by which the decrement is divided; `finish` evaluates the last
+    time, where what is reported needs another information than the steps do; `remedy` is what helps against a
+    maximum at infinity.
     """
 
     names: list[str]
@@ -42,6 +44,8 @@ class Model:
     separable: bool
     max_iterations: int
     scale: Callable[[NewtonTerms], float] = lambda _: 1.0
+    finish: Evaluate | None = None
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def maximise(evaluate: Evaluate, start: Array, model: Model, first: NewtonTerms 
         step, decrement = system.step, max(system.decrement / model.scale(here), 0.0)
         if decrement <= TOLERANCE:
             at = at + step
-            here = yield from evaluate(at)
+            here = yield from (model.finish or evaluate)(at)
             if here.not_finite:
                 break
             system = _solve(here, model, initial)
@@ -202,5 +206,6 @@ def _separation(names: list[str], running: Array, model: Model) -> Separation:
     ]
     return Separation(
         f"The likelihood has no finite maximum: {', '.join(chosen) or 'the intercept'} separates the outcomes (some "
-        "group has only one outcome, or none). No numbers are given. Merge levels, or leave it out."
+        "group has only one outcome, or none). No numbers are given. Merge levels, or leave it out"
+        f"{', or ' if model.remedy else ''}{model.remedy}."
     )
