@@ -41,7 +41,8 @@ def combine(question: Question, analysis: Analysis[Any, Any], answers: Mapping[s
     for cohort in sorted(answers):
         problem = answers[cohort][0].problem
         if problem is not None:
-            raise CohortiumError.from_problem(problem.model_copy(update={"cohort": cohort}))
+            named = {"cohort": cohort, "message": f"{cohort}: {problem.message}"}
+            raise CohortiumError.from_problem(problem.model_copy(update=named))
     record = analysis.sums(question.statistic)
     arrays = {cohort: arrays for cohort, (_, arrays) in answers.items()}
     if question.per_cohort:

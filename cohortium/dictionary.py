@@ -21,7 +21,8 @@ VariableType = Literal["number", "integer", "boolean", "category", "date", "iden
 NUMERIC: frozenset[VariableType] = frozenset({"number", "integer", "boolean", "date"})
 
 # Names go into formulas and into files, so they are plain words (dots as in R's `ph.ecog`).
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.]*$", max_length=64)]
+VARIABLE_NAME = r"[A-Za-z][A-Za-z0-9_.]{0,63}"
+Name = Annotated[str, StringConstraints(pattern=f"^{VARIABLE_NAME}$")]
 
 
 class InvalidDictionary(CohortiumError):

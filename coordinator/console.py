@@ -76,7 +76,7 @@ def init(
     settings = folder / "coordinator.toml"
     if settings.exists():
         raise InvalidQuestion(f"{settings} is already there; nothing was changed.")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # results belong to those who asked
     settings.write_text(render(EXAMPLE), encoding="utf-8")
     dictionary = folder / "dictionary.toml"
     if not dictionary.exists():

@@ -227,8 +227,6 @@ def _said_plainly(contradiction: int) -> Iterator[None]:
         yield
     except CohortiumError as error:
         _stop(str(error), contradiction if isinstance(error, InvalidData) else EXIT_INVALID)
-    except UnicodeDecodeError:
-        _stop("The dictionary or the policy is not a text file in UTF-8.", EXIT_INVALID)
     except OSError as error:
         _stop(f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}", EXIT_INVALID)
 

@@ -7,8 +7,10 @@ result = net.study().glm(formula="bmi ~ age + sex", family="gaussian", cohort_ef
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ from cohortium.analysis import Analysis, Params, Question, conduct, find, regist
 from cohortium.asking import combine, compose
 from cohortium.client import Network
 from cohortium.data import Data
-from cohortium.dictionary import Dictionary
+from cohortium.dictionary import VARIABLE_NAME, Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled, Refused, UnknownName
 from cohortium.messages import (
     AnalysisView,
@@ -72,14 +74,18 @@ def _check_name(name: str) -> None:
     try:
         TypeAdapter(CohortName).validate_python(name)
     except ValidationError:
-        raise InvalidQuestion(f"`{name}` cannot name a cohort: use lower-case letters, digits and `-`.") from None
+        raise InvalidQuestion(f"`{name}` cannot name a cohort: use letters, digits, `-`, `_` and `.`.") from None
 
 
 def _as_table(frame: Any) -> pa.Table:
-    if isinstance(frame, pa.Table):
-        return frame
-    table: pa.Table = nw.from_native(frame, eager_only=True).to_arrow()
-    return table.select([c for c in table.column_names if not c.startswith("__index_level_")])
+    native = nw.from_native(frame, eager_only=True)
+    # A formula could not name such a column; it must not keep the others from being used either.
+    odd = [name for name in native.columns if not re.fullmatch(VARIABLE_NAME, str(name))]
+    if odd:
+        named = ", ".join(map(repr, odd))
+        warnings.warn(f"Left out, for a variable's name is letters, digits, `_` and `.`: {named}", stacklevel=3)
+    table: pa.Table = native.drop(odd).to_arrow()
+    return table
 
 
 def _load(table: pa.Table, dictionary: Dictionary) -> Data:

@@ -21,7 +21,7 @@ def tally_registered(monkeypatch):
 
 @pytest.fixture
 def wait_until():
-    def wait(condition, timeout=20.0):
+    def wait(condition, timeout=60.0):
         deadline = time.monotonic() + timeout
         while not (found := condition()):
             assert time.monotonic() < deadline, "it did not happen in time"

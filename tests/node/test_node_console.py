@@ -153,7 +153,7 @@ class TestCheck:
             ({"ca": "node.key"}, "is no certificate"),
             ({"coordinator": "coordinator.example.nl:9443"}, "`ca` is missing"),
             ({"dictionary": "node.key"}, "is not TOML"),
-            ({"dictionary": "people.parquet"}, "UTF-8"),
+            ({"dictionary": "people.parquet"}, "is not TOML"),
             ({"data": {"source": "lost.csv"}}, "there is no file"),
             ({"data": {"source": "people.parquet", "absent": ["incme"]}}, "Did you mean `income`"),
             ({"policy": "bad.toml"}, "min_peple"),

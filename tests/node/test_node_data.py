@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cohortium.dictionary import Dictionary, Variable
 from node.data import InvalidData, Part, encode, load
@@ -222,7 +223,8 @@ class TestMissing:
 
     def test_a_level_called_na_is_a_level(self):
         assert coded(["NA", "EU"], category("NA", "EU")).tolist() == [0, 1]
-        assert coded(["NA", "EU"], category("NA", "EU", missing=("NA",))).tolist() == [-1, 1]
+        with pytest.raises(ValidationError, match="both a category and `missing`"):
+            category("NA", "EU", missing=("NA",))
 
     def test_own_spellings_of_a_cohort(self):
         table = pa.table({"bmi": ["25", "n.b."], "smoking": ["never", "n.b."]})
