@@ -1,7 +1,8 @@
 """Public tables of real people, and the splits over cohorts that the reference values were computed with.
 
-`epil.csv` beside this file holds the seizure counts of Thall & Vail (1990), Biometrics 46:657, as R's MASS ships them;
-the other tables come with scikit-learn, statsmodels and lifelines.
+`data` beside this file holds `epil.csv`, the seizure counts of Thall & Vail (1990), Biometrics 46:657, and `quine.csv`,
+the absences from school in Aitkin (1978), JRSS A 141:195, both as R's MASS ships them; the other tables come with
+scikit-learn, statsmodels and lifelines.
 """
 
 from __future__ import annotations
@@ -92,6 +93,24 @@ def epil() -> pd.DataFrame:
     frame = pd.read_csv(Path(__file__).parent / "data" / "epil.csv", float_precision="round_trip")
     frame["trtp"] = (frame["trt"] == "progabide").astype(int)
     frame["weeks"] = 2.0
+    return frame
+
+
+def quine() -> pd.DataFrame:
+    """146 children in Walgett, New South Wales: days absent from school, by origin, sex, age and pace of learning."""
+    return pd.read_csv(Path(__file__).parent / "data" / "quine.csv")
+
+
+def scotland() -> pd.DataFrame:
+    """32 council districts of Scotland: share voting yes in 1997, a classic of the gamma family."""
+    return _statsmodels("scotland").copy()
+
+
+def star98() -> pd.DataFrame:
+    """303 Californian school districts: children `above` the median in mathematics among the `children` tested."""
+    frame = _statsmodels("star98").copy()
+    frame["children"] = frame["NABOVE"] + frame["NBELOW"]
+    frame["above"] = frame["NABOVE"] / frame["children"]
     return frame
 
 

@@ -60,7 +60,7 @@ class Climb:
         """Names of the coefficients of `columns`, and of the second parameter."""
         return [*(self.params.design.columns[k] for k in columns), *([SHAPE] if self.has_shape else [])]
 
-    def broadcast(self, columns: Sequence[int], coefficients: Array) -> dict[str, Array]:
+    def broadcast(self, columns: Sequence[int] | NDArray[np.intp], coefficients: Array) -> dict[str, float | Array]:
         """Coefficients of these columns, 0 for the others, with the scaling."""
         everywhere = np.zeros(self.params.design.width)
         everywhere[list(columns)] = coefficients

@@ -15,6 +15,7 @@ from algorithms.numerics.newton import Fit, Steps
 from algorithms.numerics.regression import RegressionParams
 from algorithms.numerics.regression_result import Comparison, RegressionResult, TermTest
 from algorithms.numerics.regression_sums import InterceptTerms, cohort_intercept, sandwich_terms
+from algorithms.numerics.sandwich import SandwichTerms
 from algorithms.numerics.scoring import NewtonTerms, ShapeTerms
 from cohortium.analysis import ask, ask_each
 from cohortium.errors import CannotEstimate
@@ -81,8 +82,11 @@ class Estimation:
         """In the unit of the data."""
         if isinstance(terms, ShapeTerms):
             return 2.0 * (terms.saturated - terms.log_likelihood)
-        counted = self.climb.weight_unit / self.climb.planned.scaling.weight_unit
-        return 2.0 * (self.climb.total.saturated * counted - terms.log_likelihood) * self.square
+        total, scaling = self.climb.total, self.climb.planned.scaling
+        saturated = total.saturated * (self.climb.weight_unit / scaling.weight_unit)
+        if self.params.distribution.name == "gamma":  # which was preparing in the outcome's unit, and fitting without
+            saturated += total.weight * (self.climb.weight_unit / scaling.weight_unit) * math.log(scaling.outcome_unit)
+        return 2.0 * (saturated - terms.log_likelihood) * self.square
 
     def log_likelihood(self, terms: NewtonTerms) -> float | None:
         """With all its constants; None where there is none."""
@@ -107,14 +111,16 @@ class Estimation:
         return None if value is None else -2.0 * value + 2.0 * (self.parameters(columns) + self.climb.has_shape)
 
 
-def estimate(climb: Climb, fit: Fit) -> Steps[Estimation]:
-    """Everything that is asked for beside the coefficients. Raises CannotEstimate."""
+def estimate(climb: Climb, fit: Fit, meat: SandwichTerms | None = None) -> Steps[Estimation]:
+    """Everything that is asked for beside the coefficients; `meat` if that is known. Raises CannotEstimate."""
     columns = list(climb.kept)
     found = Estimation(climb, columns, fit, (yield from climb.null(fit, columns)), fit.inverse)
     _must_have_error(found)
     found = replace(found, covariance=fit.inverse * found.dispersion)
     if climb.params.errors != "model":
-        found = yield from _robust(found)
+        if meat is None:
+            meat = yield from ask(sandwich_terms, **at_optimum(climb, fit))
+        found = _robust(found, meat)
     if climb.params.cohort_effect == "dummies":
         broadcast = climb.broadcast(columns, fit.coefficients[: len(columns)])
         each = yield from ask_each(cohort_intercept, **broadcast)
@@ -133,14 +139,22 @@ def _must_have_error(found: Estimation) -> None:
         )
 
 
-def _robust(found: Estimation) -> Steps[Estimation]:
-    climb, fit, width = found.climb, found.fit, found.params.design.width
-    at, unit = [*found.columns, *([width] if climb.has_shape else [])], climb.weight_unit
+def at_optimum(climb: Climb, fit: Fit) -> dict[str, float | Array]:
+    """What is broadcast with a question about the final coefficients: these, and their inverse information."""
+    width, at = climb.params.design.width, _places(climb)
     inverse = np.zeros((width + climb.has_shape,) * 2)
-    inverse[np.ix_(at, at)] = fit.inverse * unit
+    inverse[np.ix_(at, at)] = fit.inverse * climb.weight_unit
     shape = float(fit.coefficients[-1]) if climb.has_shape else 0.0
-    broadcast = climb.broadcast(found.columns, fit.coefficients[: len(found.columns)])
-    total = yield from ask(sandwich_terms, **broadcast, shape=shape, inverse=inverse)
+    return {**climb.broadcast(climb.kept, fit.coefficients[: len(climb.kept)]), "shape": shape, "inverse": inverse}
+
+
+def _places(climb: Climb) -> list[int]:
+    """Where the parameters are among all columns of the design, the second parameter behind them."""
+    return [*map(int, climb.kept), *([climb.params.design.width] if climb.has_shape else [])]
+
+
+def _robust(found: Estimation, total: SandwichTerms) -> Estimation:
+    fit, at, unit = found.fit, _places(found.climb), found.climb.weight_unit
     if total.high_leverage:
         raise CannotEstimate(
             f"{found.params.errors} divides by what is left beside a person's leverage, and somebody's is above 0.5. "

@@ -163,6 +163,7 @@ class GammaIdentity(Gamma):
 
     link = "identity"
     ratio = None
+    concave = False
     bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     @override

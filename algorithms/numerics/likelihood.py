@@ -63,7 +63,7 @@ class Family(ABC):
 
     `ratio` is what exp(coefficient) is called; `canonical`: weight and curvature are the same; `separable`: the
     likelihood may have its maximum at infinity; `has_dispersion`: the variance has a factor of its own that is
-    estimated; `bounds` are those of the linear predictor.
+    estimated; `concave`: the likelihood is, in eta, for every outcome; `bounds` are those of the linear predictor.
     """
 
     name: ClassVar[FamilyName]
@@ -72,6 +72,7 @@ class Family(ABC):
     canonical: ClassVar[bool] = False
     separable: ClassVar[bool] = False
     has_dispersion: ClassVar[bool] = False
+    concave: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     @abstractmethod
@@ -108,14 +109,17 @@ class Family(ABC):
                 return math.nan
             step = slope / curvature
             if slope * step <= _SETTLED * total:
-                break
+                return guess
             for _ in range(60):
                 there = self._at(guess + step, eta, y, weight)
                 if there[0] >= here[0] - 1e-13 * abs(here[0]):
                     break
                 step *= 0.5
-            guess, here = guess + step, there
-        return guess
+            # Where the curvature is only the expected one, the change in slope tells more about the next step.
+            bend = (slope - there[1]) / step
+            guess, here = guess + step, there if self.concave or bend <= 0 else (*there[:2], bend)
+        # Without a settled intercept it is at a bound, or it is known as well as rounding allows.
+        return guess if slope * slope <= 1e-16 * total * curvature else math.nan
 
     def _within(self, guess: float, eta: Array) -> float:
         low, high = self.bounds[0] - float(np.min(eta)), self.bounds[1] - float(np.max(eta))
