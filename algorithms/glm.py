@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 from pydantic import Field
 
 from algorithms.numerics.climbing import Climb
 from algorithms.numerics.estimation import estimate, regression_result
 from algorithms.numerics.families import LINKS
+from algorithms.numerics.firth import PenalisedLogit, firth_terms, penalised_fit  # noqa: F401 - a statistic as well
 from algorithms.numerics.likelihood import Family, FamilyName, LinkName
 from algorithms.numerics.regression import RegressionParams
 from algorithms.numerics.regression_result import RegressionResult
@@ -38,9 +40,15 @@ class GlmParams(RegressionParams):
         False, description="Estimate the dispersion of a binomial or poisson outcome from Pearson's statistic."
     )
 
+    penalty: Literal["firth"] | None = Field(
+        None, description="firth: finite estimates where some group has only one outcome (binomial, logit)."
+    )
+
     @cached_property
     def distribution(self) -> Family:
         """The family with its link."""
+        if self.penalty is not None:
+            return PenalisedLogit()
         links = LINKS[self.family]
         return links[self.link] if self.link else next(iter(links.values()))
 
@@ -48,6 +56,16 @@ class GlmParams(RegressionParams):
     def estimates_dispersion(self) -> bool:
         """Whether standard errors have a dispersion in them that is estimated."""
         return self.quasi or self.distribution.has_dispersion
+
+    @property
+    def can_be_penalised(self) -> bool:
+        """Whether a penalised likelihood is a remedy for a maximum at infinity."""
+        return (self.family, self.distribution.link) == ("binomial", "logit") and self.design.weights is None
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the likelihood has Firth's penalty."""
+        return self.penalty is not None
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what a model cannot take."""
@@ -61,6 +79,12 @@ class GlmParams(RegressionParams):
             raise InvalidQuestion("A negative binomial model has no leverages: ask for HC0, HC1 or 'cluster'.")
         if self.family == "negative_binomial" and self.cohort_effect == "dummies":
             raise InvalidQuestion("Intercepts per cohort are not reported for a negative binomial model.")
+        if self.penalty is not None and (self.family, self.link or "logit") != ("binomial", "logit"):
+            raise InvalidQuestion("penalty='firth' is for a binomial outcome with logit link.")
+        if self.penalty is not None and (self.weights or self.sampling_weights or self.errors != "model" or self.quasi):
+            raise InvalidQuestion("penalty='firth' goes with unweighted rows and the model's standard errors.")
+        if self.penalty is not None and (self.compare is not None or self.cohort_effect == "dummies"):
+            raise InvalidQuestion("penalty='firth' takes neither `compare` nor cohort_effect='dummies'.")
         super().check()
 
 
@@ -82,5 +106,5 @@ def glm(params: GlmParams) -> Rounds[RegressionResult]:
     Source: McCullagh & Nelder (1989), Generalized Linear Models.
     """
     climb = yield from Climb.prepared(params)
-    fit = yield from climb.fit(list(climb.kept))
+    fit = yield from (penalised_fit(climb) if params.penalty else climb.fit(climb.kept))
     return regression_result((yield from estimate(climb, fit)))

@@ -21,6 +21,8 @@ from cohortium.errors import CannotEstimate, Separation
 from cohortium.quantities import Array
 
 T = TypeVar("T", bound=NewtonTerms)
+# Some of the design's columns, in order.
+Columns = Sequence[int] | NDArray[np.intp]
 
 # Below this the counts vary no more than a Poisson's.
 _SMALLEST_SHAPE = math.log(1e-6)
@@ -56,11 +58,11 @@ class Climb:
         """What sums are multiplied by: prior weights count as they are, sampling weights have mean 1."""
         return 1.0 if self.params.sampling_weights else self.planned.scaling.weight_unit
 
-    def names(self, columns: Sequence[int]) -> list[str]:
+    def names(self, columns: Columns) -> list[str]:
         """Names of the coefficients of `columns`, and of the second parameter."""
         return [*(self.params.design.columns[k] for k in columns), *([SHAPE] if self.has_shape else [])]
 
-    def broadcast(self, columns: Sequence[int] | NDArray[np.intp], coefficients: Array) -> dict[str, float | Array]:
+    def broadcast(self, columns: Columns, coefficients: Array) -> dict[str, float | Array]:
         """Coefficients of these columns, 0 for the others, with the scaling."""
         everywhere = np.zeros(self.params.design.width)
         everywhere[list(columns)] = coefficients
@@ -72,7 +74,7 @@ class Climb:
             "units": scaling.numbers,
         }
 
-    def fit(self, columns: Sequence[int]) -> Steps[Fit]:
+    def fit(self, columns: Columns) -> Steps[Fit]:
         """The maximum over the coefficients of `columns` (indices into the design); all others are 0."""
 
         def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
@@ -91,7 +93,7 @@ class Climb:
         fit = yield from maximise(evaluate, start, model)
         return replace(fit, start=null.terms, iterations=fit.iterations + null.iterations)
 
-    def null(self, fit: Fit, columns: Sequence[int]) -> Steps[NewtonTerms]:
+    def null(self, fit: Fit, columns: Columns) -> Steps[NewtonTerms]:
         """The sums of the model without covariates, at the same second parameter if there is one."""
         if not self.has_shape:
             return fit.start
@@ -110,7 +112,7 @@ class Climb:
             yield from evaluate(self.start(columns[:1])[:-1] if fixed.intercept else np.zeros(len(columns[:1])))
         return seen[-1]
 
-    def evaluate(self, columns: Sequence[int], coefficients: Array, *, expected: bool = False) -> Steps[NewtonTerms]:
+    def evaluate(self, columns: Columns, coefficients: Array, *, expected: bool = False) -> Steps[NewtonTerms]:
         """The sums at these coefficients (with the second parameter last, if there is one)."""
         broadcast, kept = self.broadcast(columns, coefficients[: len(columns)]), list(columns)
         if not self.has_shape:
@@ -138,7 +140,7 @@ class Climb:
             }
         return replace(terms, **scaled)
 
-    def model(self, columns: Sequence[int]) -> Model:
+    def model(self, columns: Columns) -> Model:
         """What the Newton loop must know. Raises CannotEstimate when there are as many parameters as people."""
         family, total, names = self.params.distribution, self.total, self.names(columns)
         df = total.n - len(names) - (total.contributing if self.params.profiled else 0.0)
@@ -156,7 +158,7 @@ class Climb:
         # standardised, so a variance below the floor is rounding: an exact fit, which is told apart afterwards.
         return replace(model, scale=lambda t: max(t.pearson / df, 1e-12)) if family.has_dispersion else model
 
-    def start(self, columns: Sequence[int]) -> Array:
+    def start(self, columns: Columns) -> Array:
         """The intercept of the model without covariates, on the standardised scale, and no effects."""
         start = np.zeros(len(columns) + self.has_shape)
         if len(columns) and self.params.design.columns[columns[0]] == INTERCEPT:

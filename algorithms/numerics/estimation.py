@@ -92,7 +92,7 @@ class Estimation:
         """With all its constants; None where there is none."""
         params, total, deviance = self.params, self.climb.total, self.deviance(terms)
         family = params.distribution
-        if params.sampling_weights or (params.estimates_dispersion and not family.has_dispersion):
+        if params.penalised or params.sampling_weights or (params.estimates_dispersion and not family.has_dispersion):
             return None
         if family.name == "gaussian":
             return -0.5 * total.n * (math.log(2.0 * math.pi * deviance / total.n) + 1.0) + total.constant
@@ -326,6 +326,11 @@ def _warnings(found: Estimation) -> list[str]:
         words.append(f"How many people lack {', '.join(withheld)} is withheld: a cohort's number is small.")
     if found.clusters is not None and found.clusters < 30:
         words.append(f"Standard errors by cluster are too small when clusters are few; here are {found.clusters}.")
+    if found.params.penalised:
+        words.append(
+            "Firth's penalty keeps the estimates finite (Firth 1993); the deviance is that of the plain likelihood at "
+            "these estimates. Standard errors and intervals are Wald's, which in small samples are rough."
+        )
     if found.comparison is not None and found.params.errors != "model":
         words.append("The comparison of models goes by the likelihood; it is not robust as the standard errors are.")
     return words

@@ -73,6 +73,11 @@ class RegressionParams(Params):
         return False
 
     @property
+    def penalised(self) -> bool:
+        """Whether it is not the likelihood itself that is climbed."""
+        return False
+
+    @property
     def errors(self) -> StdErrors:
         """The kind of standard errors."""
         chosen = "CR1" if self.std_errors == "cluster" else self.std_errors

@@ -93,7 +93,7 @@ class Fitted:
     ) -> None:
         self.family, self.coefficients, self.profiled = family, coefficients, profiled
         self._data, self._design, self._scaling = data, design, scaling
-        self.origin = _first_row(data, design) if profiled else scaling.centre
+        self.origin = first_row(data, design) if profiled else scaling.centre
         self._eta = self._predict() if profiled else None
 
     def __iter__(self) -> Iterator[tuple[Block, Working]]:
@@ -170,7 +170,8 @@ def blocks(data: Data, design: Design, scaling: Scaling, origin: Array) -> Itera
         )
 
 
-def _first_row(data: Data, design: Design) -> Array:
+def first_row(data: Data, design: Design) -> Array:
+    """The columns of a cohort's first complete row, shape (width,); 0 if it has none."""
     first = next(data.blocks(design.variables, size=1), None)
     return np.zeros(design.width) if first is None else design.matrix(first)[0].copy()
 
