@@ -24,8 +24,12 @@ T = TypeVar("T", bound=NewtonTerms)
 # Some of the design's columns, in order.
 Columns = Sequence[int] | NDArray[np.intp]
 
-# Below this the counts vary no more than a Poisson's.
-_SMALLEST_SHAPE = math.log(1e-6)
+# Below this the counts vary no more than a Poisson's; where the likelihood has no maximum, it is on the way there.
+_SMALLEST_SHAPE, _SMALL_SHAPE = math.log(1e-6), math.log(0.05)
+_NOT_DISPERSED = (
+    "The counts vary no more than Poisson counts do, so there is no dispersion `alpha` to estimate. Ask for "
+    "family='poisson'."
+)
 
 
 @dataclass(frozen=True)
@@ -78,16 +82,23 @@ class Climb:
         """The maximum over the coefficients of `columns` (indices into the design); all others are 0."""
 
         def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
+            seen.append(coefficients)
             return (yield from self.evaluate(columns, coefficients))
 
         def finish(coefficients: Array) -> Steps[NewtonTerms]:
             return (yield from self.evaluate(columns, coefficients, expected=True))
 
+        seen: list[Array] = []
         model, start = self.model(columns), self.start(columns)
         if not self.has_shape and not self.params.distribution.canonical:
             model = replace(model, finish=finish)
         if not self._has_null_fit or len(columns) == 1:
-            return (yield from maximise(evaluate, start, model))
+            try:
+                return (yield from maximise(evaluate, start, model))
+            except Separation:
+                if self.has_shape and seen[-1][-1] < _SMALL_SHAPE:
+                    raise CannotEstimate(_NOT_DISPERSED) from None
+                raise
         null = yield from self.fit(columns[:1])
         start[0], start[len(columns) :] = null.coefficients[0], null.coefficients[1:]
         fit = yield from maximise(evaluate, start, model)
@@ -199,10 +210,7 @@ def _joint(terms: ShapeTerms) -> ShapeTerms:
 
 def _must_be_dispersed(shape: float) -> None:
     if shape < _SMALLEST_SHAPE:
-        raise CannotEstimate(
-            "The counts vary no more than Poisson counts do, so there is no dispersion `alpha` to estimate. Ask for "
-            "family='poisson'."
-        )
+        raise CannotEstimate(_NOT_DISPERSED)
 
 
 def _must_be_estimable(total: Preparation, params: RegressionParams) -> None:
