@@ -14,7 +14,7 @@ Source: Firth (1993), Biometrika 80:27; Heinze & Schemper (2002), Statistics in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -32,6 +32,7 @@ from cohortium.quantities import Array, SumOver
 
 # Leverages in the score go by the information of the step before, so that the last digits come slowly.
 MAX_STEPS = 200
+KEPT = 2**20
 _SETTLED = 1e-26
 
 
@@ -130,6 +131,7 @@ class _Rows:
         self.profiled, self.intercept = profiled, 0.0
         self._coefficients, self._width = coefficients, design.width
         self._origin = first_row(data, design) if profiled else scaling.centre
+        self._kept: list[Block] | None = None
         self._source = (data, design, scaling)
         if profiled and self.n:
             parts = [(np.sum(b.y), np.sum(b.x @ coefficients + b.offset)) for b in self._blocks()]
@@ -148,8 +150,11 @@ class _Rows:
             sums = self._sums()
         return sums, score if own * own <= 1e-16 * sums.weight else np.full_like(score, np.nan)
 
-    def _blocks(self) -> Iterator[Block]:
-        return blocks(*self._source, self._origin)
+    def _blocks(self) -> Iterable[Block]:
+        # A cohort's own intercept takes many passes; as long as its rows are few they are kept.
+        if self._kept is None and self.n * self._width <= KEPT:
+            self._kept = [replace(b, x=b.x.copy()) for b in blocks(*self._source, self._origin)]
+        return blocks(*self._source, self._origin) if self._kept is None else self._kept
 
     def _eta(self, block: Block) -> Array:
         return np.asarray(block.x @ self._coefficients + block.offset + self.intercept)
