@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format bench lock clean help
+.PHONY: demo test check format bench docs lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ format: $(STAMP) ## bring the code into the project's format
 
 bench: $(STAMP) ## measure against the pooled fits; rewrites the table in docs/performance.md
 	$(BIN)/python -m benchmarks
+
+docs: $(STAMP) ## write the pages of docs/analyses anew from the code
+	$(BIN)/python -m simulation.handbook docs/analyses
 
 lock: ## resolve dependencies anew (needs uv); the lock names no registry
 	uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 --generate-hashes \

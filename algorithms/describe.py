@@ -1,21 +1,36 @@
-"""Counts, means and moments of any number of variables, in two rounds."""
+"""Counts, means, moments and private extremes of any number of variables."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from algorithms.numerics.descriptions import (
+    Description,
+    category,
+    category_table,
+    extremes,
+    extremes_table,
+    number,
+    number_table,
+)
 from algorithms.numerics.expressions import value_codes, value_levels
+from algorithms.numerics.groups import Groups, tally
+from algorithms.numerics.lattice import Lattice
+from algorithms.numerics.order_statistics import (
+    Multisection,
+    counts_between,
+    first_thresholds,
+    sections,
+)
 from algorithms.numerics.preparation import Spread
 from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis, ask
 from cohortium.data import Data
-from cohortium.dictionary import Variable
 from cohortium.errors import InvalidQuestion
 from cohortium.quantities import Array, Count, Counts, FlagKind, SumOver, Sums, Table
 from cohortium.result import Result
@@ -32,6 +47,13 @@ class DescribeParams(Params):
 
     variables: tuple[str, ...] = Field(
         (), description="Variables to describe; none means every variable that is not an identifier."
+    )
+    extremes: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Report the m-th smallest and the m-th largest value in place of minimum and maximum, which are "
+        "somebody's own; 10 is usual, 0 reports neither.",
     )
 
     @cached_property
@@ -50,6 +72,23 @@ class DescribeParams(Params):
         """Those whose values are counted, with their levels."""
         return {name: found for name in self.chosen if (found := value_levels(self.dictionary[name]))}
 
+    @cached_property
+    def lattices(self) -> tuple[Lattice, ...]:
+        """The numbers whose extremes can be searched for."""
+        return tuple(Lattice.of(self.dictionary, name) for name in self.numbers if name not in self.unordered)
+
+    @cached_property
+    def unordered(self) -> tuple[str, ...]:
+        """The numbers whose possible values the dictionary does not declare, or that are not wanted in order."""
+        declared = [self.dictionary[name] for name in self.numbers]
+        known = [None not in (v.minimum, v.maximum, v.lattice_step) for v in declared]
+        return tuple(name for name, k in zip(self.numbers, known, strict=True) if not (k and self.extremes))
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Everybody is described together."""
+        return Groups(self.dictionary)
+
     def check(self) -> None:
         """Raises UnknownName or InvalidQuestion."""
         for name in self.variables:
@@ -57,10 +96,14 @@ class DescribeParams(Params):
                 raise InvalidQuestion(f"`{name}` is an identifier: it names people or groups and is never described.")
         if not self.chosen:
             raise InvalidQuestion("The dictionary has no variable that can be described.")
+        _ = self.lattices
 
 
 class Totals(Sums):
-    """First round. `n`, `missing`, `sums`, `spreads` per number; `cells` per category x (levels, missing)."""
+    """First round. `n`, `missing`, `sums`, `spreads` per number; `cells` per category x (levels, missing).
+
+    `ending` and `beginning` as in `Sections`, for the first thresholds of the extremes.
+    """
 
     rows: Count
     n: Counts
@@ -70,13 +113,17 @@ class Totals(Sums):
     cells: Table
     asked: Annotated[float, FlagKind()]
     collected: Annotated[Array, FlagKind()]
+    ending: Table
+    beginning: Table
 
 
 class Moments(Sums):
-    """Second round: powers of the standardised deviations, per number, shape (numbers, 4)."""
+    """Second round: powers of the standardised deviations, per number, shape (numbers, 4); the search goes on."""
 
     n: Counts
     powers: Annotated[Array, SumOver("n")]
+    ending: Table
+    beginning: Table
 
 
 def totals(data: Data, params: DescribeParams) -> Totals:
@@ -87,6 +134,7 @@ def totals(data: Data, params: DescribeParams) -> Totals:
     cells = np.zeros((len(params.categories), widest + 1))
     for row, (name, levels) in zip(cells, params.categories.items(), strict=True):
         row[: len(levels)], row[-1] = _level_counts(data, name, len(levels))
+    ending, beginning = sections(data, params, first_thresholds(params))
     return Totals(
         rows=len(data),
         n=n,
@@ -96,11 +144,14 @@ def totals(data: Data, params: DescribeParams) -> Totals:
         cells=cells,
         asked=1.0,
         collected=np.array([float(name in data.columns) for name in params.chosen]),
+        ending=ending,
+        beginning=beginning,
     )
 
 
-def moments(data: Data, params: DescribeParams, *, centre: Array, unit: Array) -> Moments:
-    """Sums of the first four powers of (x - centre) / unit."""
+def moments(data: Data, params: DescribeParams, *, centre: Array, unit: Array, thresholds: Array) -> Moments:
+    """Sums of the first four powers of (x - centre) / unit, and people between thresholds."""
+    ending, beginning = sections(data, params, thresholds)
     n, powers = np.zeros(len(params.numbers)), np.zeros((len(params.numbers), 4))
     for i, name in enumerate(params.numbers):
         for block in _blocks(data, name):
@@ -108,34 +159,14 @@ def moments(data: Data, params: DescribeParams, *, centre: Array, unit: Array) -
             square = z * z
             n[i] += len(block)
             powers[i] += [np.sum(z), np.sum(square), square @ z, square @ square]
-    return Moments(n=n, powers=powers)
-
-
-class Description(BaseModel):
-    """One variable. What a disclosure rule withholds is None; what is not defined for so few values is NaN."""
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
-
-    type: str = Field(description="Its type in the dictionary.")
-    unit: str | None = Field(None, description="Unit of measurement.")
-    n: int | None = Field(description="People with a value.")
-    missing: int | None = Field(description="People without one.")
-    mean: float | None = Field(None, description="Mean; for a yes/no variable the proportion of yes.")
-    sd: float | None = Field(None, description="Standard deviation (n - 1).")
-    std_error: float | None = Field(None, description="Standard error of the mean.")
-    skewness: float | None = Field(None, description="Third standardised moment m3 / m2^1.5.")
-    kurtosis: float | None = Field(None, description="Excess kurtosis m4 / m2^2 - 3.")
-    counts: dict[str, int | None] = Field(default={}, description="People per category.")
-    proportions: dict[str, float | None] = Field(default={}, description="Share of each category among `n`.")
-
-
-_MOMENTS = ("mean", "sd", "std_error", "skewness", "kurtosis")
+    return Moments(n=n, powers=powers, ending=ending, beginning=beginning)
 
 
 class DescribeResult(Result):
     """Descriptions by variable."""
 
     variables: dict[str, Description] = Field(description="What was asked for, by variable.")
+    extremes: int = Field(0, description="The m of the m-th smallest and largest value; 0 if neither was asked for.")
 
     def __getitem__(self, name: str) -> Description:
         return self.variables[name]
@@ -144,8 +175,10 @@ class DescribeResult(Result):
         """Numbers first, then categories."""
         numbers = {name: d for name, d in self.variables.items() if not d.counts}
         categories = {name: d for name, d in self.variables.items() if d.counts}
-        found = [_number_table(numbers)] if numbers else []
-        return [*found, *([_category_table(categories)] if categories else [])]
+        found = [number_table(numbers)] if numbers else []
+        if any(d.exact_extremes is not None for d in numbers.values()):
+            found.append(extremes_table(numbers, self.extremes))
+        return [*found, *([category_table(categories)] if categories else [])]
 
     def chart(self) -> altair.TopLevelMixin | None:
         """How complete each variable is."""
@@ -160,27 +193,43 @@ class DescribeResult(Result):
 
 @analysis
 def describe(params: DescribeParams) -> Rounds[DescribeResult]:
-    """Describe variables: counts, mean, standard deviation, shape.
+    """Describe variables: counts, mean, standard deviation, shape, extremes.
 
     How many people have a value, and how are the values distributed? Numbers: mean, standard deviation (n - 1),
     standard error, skewness and excess kurtosis, centred on the mean before anything is squared. Categories: people
     and share per level. Small cells are withheld by the cohorts. Two rounds for any number of variables.
+
+    With `extremes=10` also the 10th smallest and the 10th largest value, for numbers whose range and precision the
+    dictionary declares; three rounds, or up to five. Where cohorts may not tell small groups apart, they are bounds:
+    at least so many people have that value or less (more).
     Source: Chan, Golub & LeVeque (1983), The American Statistician 37:242, for the two-pass sums.
     """
     first = yield from ask(totals)
-    found = {name: _category(params, name, first.cells[i]) for i, name in enumerate(params.categories)}
+    found = {
+        name: category(params.dictionary[name], params.categories[name], first.cells[i])
+        for i, name in enumerate(params.categories)
+    }
+    search = Multisection(params, lambda n: (params.extremes, n - params.extremes + 1))
     if params.numbers:
+        search.learn(np.asarray(first.ending), np.asarray(first.beginning))
         n = np.maximum(first.n, 1.0)
         mean, spread = first.sums / n, first.spreads / n
         unit = np.where(spread > 0, spread, np.where(mean != 0, np.abs(mean), 1.0))
-        second = yield from ask(moments, centre=mean, unit=unit)
+        second = yield from ask(moments, centre=mean, unit=unit, thresholds=search.thresholds)
+        search.learn(np.asarray(second.ending), np.asarray(second.beginning))
+        while not search.is_done:
+            more = yield from ask(counts_between, thresholds=search.thresholds)
+            search.learn(np.asarray(more.ending), np.asarray(more.beginning))
         for i, name in enumerate(params.numbers):
             counts, scale = (second.n[i], first.missing[i]), (mean[i], unit[i])
-            found[name] = _number(params.dictionary[name], counts, scale, second.powers[i])
+            found[name] = number(params.dictionary[name], counts, scale, second.powers[i])
+        for (column,) in search.columns:
+            found[column.lattice.name] = found[column.lattice.name].model_copy(update=extremes(column))
     return DescribeResult(
         n=round(first.rows),
         n_excluded=0,
         variables={name: found[name] for name in params.chosen},
+        extremes=params.extremes,
         warnings=tuple(_warnings(params, first, found)),
     )
 
@@ -203,51 +252,8 @@ def _level_counts(data: Data, name: str, levels: int) -> tuple[Array, int]:
         return np.zeros(levels), len(data)
     counts = np.zeros(levels)
     for block in data.blocks([name]):
-        counts += np.bincount(value_codes(block, name), minlength=levels)
+        counts += tally(value_codes(block, name), levels)
     return counts, len(data) - int(counts.sum())
-
-
-def _number(variable: Variable, counts: tuple[float, float], scale: tuple[float, float], powers: Array) -> Description:
-    """Moments about the true mean, which rounding may have put a little beside the one that was broadcast."""
-    (n, missing), (mean, unit) = counts, scale
-    about = Description(type=variable.type, unit=variable.unit, n=round(n), missing=_whole(missing))
-    if not n:
-        return about
-    off, second, third, fourth = powers / n
-    m2 = max(second - off**2, 0.0)
-    m3 = third - 3 * off * second + 2 * off**3
-    m4 = fourth - 4 * off * third + 6 * off**2 * second - 3 * off**4
-    sd = unit * math.sqrt(m2 * n / (n - 1)) if n > 1 else math.nan
-    shape = (m3 / m2**1.5, m4 / m2**2 - 3) if m2 > 0 else (math.nan, math.nan)
-    found = (mean + unit * off, sd, sd / math.sqrt(n), *shape)
-    return about.model_copy(update=dict(zip(_MOMENTS, found, strict=True)))
-
-
-def _category(params: DescribeParams, name: str, cells: Array) -> Description:
-    variable, levels = params.dictionary[name], params.categories[name]
-    counts = cells[: len(levels)]
-    # A total beside its other cells would give a withheld cell away.
-    n = None if np.isnan(counts).any() else round(counts.sum())
-    shares = [None if n is None else (c / n if n else math.nan) for c in counts]
-    found = Description(
-        type=variable.type,
-        unit=variable.unit,
-        n=n,
-        missing=_whole(cells[-1]),
-        counts={level: _whole(c) for level, c in zip(levels, counts, strict=True)},
-        proportions=dict(zip(levels, shares, strict=True)),
-    )
-    return found.model_copy(update=_binary_moments(counts)) if variable.is_numeric and n else found
-
-
-def _binary_moments(counts: Array) -> dict[str, float]:
-    """Mean and its companions of a 0/1 variable with these counts."""
-    n, share = float(counts.sum()), float(counts[1] / counts.sum())
-    variance = share * (1 - share)
-    sd = math.sqrt(variance * n / (n - 1)) if n > 1 else math.nan
-    skewness = (1 - 2 * share) / math.sqrt(variance) if variance else math.nan
-    kurtosis = (1 - 6 * variance) / variance if variance else math.nan
-    return dict(zip(_MOMENTS, (share, sd, sd / math.sqrt(n), skewness, kurtosis), strict=True))
 
 
 def _warnings(params: DescribeParams, first: Totals, found: dict[str, Description]) -> list[str]:
@@ -258,25 +264,20 @@ def _warnings(params: DescribeParams, first: Totals, found: dict[str, Descriptio
     ]
     withheld = [name for name, d in found.items() if d.missing is None or None in d.counts.values()]
     small = f"Withheld, because a cohort's cell is small: some counts of {', '.join(withheld)}."
-    return [*absent, *([small] if withheld else [])]
+    return [*absent, *([small] if withheld else []), *(_about_extremes(params, found) if params.extremes else [])]
 
 
-def _whole(count: float) -> int | None:
-    return None if np.isnan(count) else round(count)
-
-
-def _number_table(numbers: dict[str, Description]) -> report.Table:
-    columns = ("variable", "unit", "n", "missing", "mean", "SD", "std. error", "skewness", "kurtosis")
-    rows = tuple(
-        (name, d.unit or "", d.n, d.missing, d.mean, d.sd, d.std_error, d.skewness, d.kurtosis)
-        for name, d in numbers.items()
-    )
-    return report.Table("Numbers", columns, rows)
-
-
-def _category_table(categories: dict[str, Description]) -> report.Table:
-    rows: list[tuple[str | float | int | None, ...]] = []
-    for name, d in categories.items():
-        rows += [(name, level, count, d.proportions[level]) for level, count in d.counts.items()]
-        rows.append((name, "(missing)", d.missing, ""))
-    return report.Table("Categories", ("variable", "level", "n", "proportion"), tuple(rows))
+def _about_extremes(params: DescribeParams, found: dict[str, Description]) -> list[str]:
+    m, bounds = params.extremes, [name for name, d in found.items() if d.exact_extremes is False]
+    few = [x.name for x in params.lattices if found[x.name].low is None]
+    said = []
+    if bounds:
+        said.append(
+            f"The extremes of {', '.join(bounds)} are bounds, because cohorts do not tell small groups apart: at least "
+            f"{m} people have the lower value or less, and {m} the higher value or more."
+        )
+    if few:
+        said.append(f"No extremes of {', '.join(few)}: too few people have a value.")
+    if params.unordered:
+        said.append(f"No extremes of {', '.join(params.unordered)}: the dictionary lacks a range or a precision.")
+    return said

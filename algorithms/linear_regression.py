@@ -13,7 +13,7 @@ from algorithms.numerics.climbing import Climb
 from algorithms.numerics.estimation import Estimation, at_optimum, estimate, regression_result
 from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.likelihood import Family
-from algorithms.numerics.regression import RegressionParams
+from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
 from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics that this analysis may ask
     cohort_intercept,
@@ -32,7 +32,7 @@ from cohortium.quantities import Array, SumOver
 TELLING = 0.999
 
 
-class LinearParams(RegressionParams):
+class LinearParams(RegressionOptions):
     """What to fit, and how."""
 
     @property

@@ -21,12 +21,17 @@ class Data:
 
     number, integer, boolean, date: float64, NaN where missing (booleans 0/1, dates in days since 1970-01-01).
     category, identifier: int32 codes, -1 where missing; category codes count the dictionary's levels from 0.
+    `least_group` is the fewest people whose values may be told apart from others' (the policy's smallest cell): a
+    statistic that forms groups itself forms none smaller, so that it is not refused for what it could have merged.
     """
 
-    def __init__(self, dictionary: Dictionary, columns: Mapping[str, NDArray[np.generic]], rows: int) -> None:
+    def __init__(
+        self, dictionary: Dictionary, columns: Mapping[str, NDArray[np.generic]], rows: int, least_group: int = 1
+    ) -> None:
         self.dictionary = dictionary
         self.columns = columns
         self.rows = rows
+        self.least_group = least_group
         self._complete: dict[frozenset[str], NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:

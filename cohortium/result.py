@@ -14,7 +14,7 @@ from cohortium.quantities import Array
 if TYPE_CHECKING:
     import altair
 
-CohortEffect = Literal["stratified", "common", "dummies", "random"]
+CohortEffect = Literal["stratified", "common"]
 
 
 class Estimate(BaseModel):
@@ -43,7 +43,9 @@ class Result(BaseModel):
     n_excluded: int | None = Field(None, description="Rows left out for a missing value; None if withheld.")
     cohorts: tuple[str, ...] = Field((), description="The cohorts that answered.")
     rounds: int = Field(0, description="Questions put to the nodes.")
-    cohort_effect: CohortEffect | None = Field(None, description="How differences between cohorts were modelled.")
+    cohort_effect: CohortEffect | Literal["dummies", "random"] | None = Field(
+        None, description="How differences between cohorts were modelled."
+    )
     warnings: tuple[str, ...] = Field((), description="What a reader should know before using the numbers.")
 
     def tables(self) -> list[report.Table]:

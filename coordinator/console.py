@@ -143,7 +143,7 @@ def revoke_tokens(
 
 @app.command()
 def enrol(  # noqa: PLR0917 - as many as there are options
-    name: Annotated[str, typer.Argument(help="Short name of the cohort: lower-case letters, digits, `-`.")],
+    name: Annotated[str, typer.Argument(help="Short name of the cohort: letters, digits, `-`, `_` and `.`.")],
     key_file: Annotated[Path, typer.Argument(help="Public key of its node (PEM), as its operator hands it in.")],
     title: Annotated[str, typer.Option(help="Full name of the cohort.")] = "",
     url: Url = None,

@@ -35,7 +35,9 @@ class CohortNode:
     """One cohort's data behind its policy: bytes in, bytes out. Safe to call from several threads at once."""
 
     def __init__(self, cohort: str, data: Data, policy: Policy) -> None:
-        self.cohort, self.data, self.policy = cohort, data, policy
+        self.cohort, self.policy = cohort, policy
+        least = max(policy.min_people, policy.min_cell)
+        self.data = Data(data.dictionary, data.columns, data.rows, least)
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
 

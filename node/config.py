@@ -61,7 +61,7 @@ class NodeSettings(BaseModel):
     _folder: Path = PrivateAttr(Path())
 
     cohort: CohortName = Field(
-        description="Short name of your cohort, as it is enrolled at the coordinator: lower-case letters, digits and -."
+        description="Short name of your cohort, as enrolled at the coordinator: letters, digits, `-`, `_` and `.`."
     )
     coordinator: Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = Field(
         description="Where the coordinator listens for nodes, as `host:port`. The node dials out and opens no port."

@@ -1,8 +1,7 @@
 """Public tables of real people, and the splits over cohorts that the reference values were computed with.
 
-`data` beside this file holds `epil.csv`, the seizure counts of Thall & Vail (1990), Biometrics 46:657, and `quine.csv`,
-the absences from school in Aitkin (1978), JRSS A 141:195, both as R's MASS ships them; the other tables come with
-scikit-learn, statsmodels and lifelines.
+Tables that no Python package ships are in `data`, with their sources; the others come with scikit-learn, statsmodels
+and lifelines.
 """
 
 from __future__ import annotations
@@ -114,6 +113,35 @@ def star98() -> pd.DataFrame:
     return frame
 
 
+def anes96() -> pd.DataFrame:
+    """944 voters of the American National Election Study of 1996; `educ` is a category `1` to `7`."""
+    frame = _statsmodels("anes96").copy()
+    frame["educ"] = frame["educ"].astype(int).astype(str)
+    return frame
+
+
+def whas500() -> pd.DataFrame:
+    """500 people after a heart attack, Worcester Heart Attack Study: age, gender (1: woman), systolic pressure."""
+    return pd.read_csv(Path(__file__).parent / "data" / "whas500.csv")
+
+
+def bcg() -> dict[str, pd.DataFrame]:
+    """The people of 13 trials of the BCG vaccine against tuberculosis, a cohort for each trial: arm, tb."""
+    trials = pd.read_csv(Path(__file__).parent / "data" / "bcg.csv")
+    arms = np.array(["control", "vaccinated"])
+    return named(
+        [
+            pd.DataFrame(
+                {
+                    "arm": np.repeat(arms[[0, 0, 1, 1]], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                    "tb": np.repeat([True, False, True, False], [t.cpos, t.cneg, t.tpos, t.tneg]),
+                }
+            )
+            for t in trials.itertuples()
+        ]
+    )
+
+
 @cache
 def _lifelines(name: str) -> pd.DataFrame:
     import lifelines.datasets
@@ -131,6 +159,28 @@ def lung() -> pd.DataFrame:
 def gbsg2() -> pd.DataFrame:
     """686 women of the German Breast Cancer Study Group trial; `cens` is 1 for a recurrence."""
     return _lifelines("gbsg2").copy()
+
+
+def rossi() -> pd.DataFrame:
+    """432 convicts followed for a year after their release; `arrest` is the event, in weeks, with many ties."""
+    return _lifelines("rossi").copy()
+
+
+def _read(name: str) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv", float_precision="round_trip")
+
+
+def heart() -> pd.DataFrame:
+    """172 intervals of 103 people of the Stanford heart transplant programme; one or two rows per `id`."""
+    return _read("heart")
+
+
+def mgus2() -> pd.DataFrame:
+    """1384 people with monoclonal gammopathy; `months` to `end`: censored, pcm (malignancy) or death."""
+    frame = _read("mgus2")
+    frame["months"] = np.where(frame["pstat"] == 0, frame["futime"], frame["ptime"])
+    frame["end"] = np.where(frame["pstat"] == 1, "pcm", np.where(frame["death"] == 1, "death", "censored"))
+    return frame
 
 
 def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
@@ -151,3 +201,20 @@ def volunteers(n: int = 300, seed: int = 20) -> pd.DataFrame:
     )
     frame.loc[rng.random(n) < 0.1, "age"] = np.nan
     return frame
+
+
+@cache
+def _table(name: str) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).parent / "data" / f"{name}.csv", float_precision="round_trip")
+
+
+def flchain() -> pd.DataFrame:
+    """7874 people of Olmsted County with their free light chains; creatinine is missing for 1350 of them."""
+    return _table("flchain").copy()
+
+
+def ucb() -> pd.DataFrame:
+    """4526 applicants to graduate school at Berkeley in 1973: Admit, Gender, Dept."""
+    counts = _table("ucb")
+    rows = counts.loc[counts.index.repeat(counts["Freq"])]
+    return rows.drop(columns="Freq").reset_index(drop=True)

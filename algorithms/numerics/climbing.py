@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
 from algorithms.numerics.preparation import Plan, Preparation, plan
-from algorithms.numerics.regression import SHAPE, RegressionParams
+from algorithms.numerics.regression_options import SHAPE, RegressionOptions
 from algorithms.numerics.regression_sums import newton_terms, preparation, shape_terms
-from algorithms.numerics.scoring import NewtonTerms, ShapeTerms
+from algorithms.numerics.scoring import NewtonTerms, Scaling, ShapeTerms
 from cohortium.analysis import ask
 from cohortium.errors import CannotEstimate, Separation
 from cohortium.quantities import Array
@@ -36,16 +36,21 @@ _NOT_DISPERSED = (
 class Climb:
     """A likelihood to be climbed: its parameters, what the cohorts have, and the plan that follows from it."""
 
-    params: RegressionParams
+    params: RegressionOptions
     total: Preparation
     planned: Plan
 
     @classmethod
-    def prepared(cls, params: RegressionParams) -> Steps[Climb]:
+    def prepared(cls, params: RegressionOptions) -> Steps[Climb]:
         """Ask for the preparation. Raises CannotEstimate where there is nothing to fit."""
         total = yield from ask(preparation)
         _must_be_estimable(total, params)
-        return cls(params, total, plan(total, params.design, params.distribution, profiled=params.profiled))
+        family = params.distribution
+        centred = family.canonical and family.has_dispersion
+        planned = plan(total, params.design, profiled=params.profiled, centred_outcome=centred)
+        if family.has_dispersion and not centred:
+            planned = replace(planned, scaling=_in_means(planned.scaling, total, params))
+        return cls(params, total, planned)
 
     @property
     def kept(self) -> NDArray[np.intp]:
@@ -196,6 +201,13 @@ class Climb:
         return design.has_offset and INTERCEPT in design.columns and not closed
 
 
+def _in_means(scaling: Scaling, total: Preparation, params: RegressionOptions) -> Scaling:
+    """The outcome in units of its mean, where it has a unit but cannot be moved."""
+    mean, log = abs(total.outcome / total.n), params.distribution.link == "log"
+    # Dividing the outcome moves the intercept under a logarithm, so there must be one.
+    return replace(scaling, outcome_unit=mean if mean and (params.formula.intercept or not log) else 1.0, log=log)
+
+
 def _joint(terms: ShapeTerms) -> ShapeTerms:
     """Score and information of coefficients and second parameter together.
 
@@ -213,7 +225,7 @@ def _must_be_dispersed(shape: float) -> None:
         raise CannotEstimate(_NOT_DISPERSED)
 
 
-def _must_be_estimable(total: Preparation, params: RegressionParams) -> None:
+def _must_be_estimable(total: Preparation, params: RegressionOptions) -> None:
     if not total.n and not total.silent:
         raise CannotEstimate("No cohort has anybody with a value for every variable of the formula.")
     if not total.n:

@@ -12,7 +12,7 @@ from scipy import special
 from algorithms.numerics.climbing import Climb
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.newton import Fit, Steps
-from algorithms.numerics.regression import RegressionParams
+from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import Comparison, RegressionResult, TermTest
 from algorithms.numerics.regression_sums import InterceptTerms, cohort_intercept, sandwich_terms
 from algorithms.numerics.sandwich import SandwichTerms
@@ -37,7 +37,7 @@ class Estimation:
     comparison: Comparison | None = None
 
     @property
-    def params(self) -> RegressionParams:
+    def params(self) -> RegressionOptions:
         """What was asked."""
         return self.climb.params
 
@@ -246,7 +246,7 @@ def _back(found: Estimation) -> tuple[list[str], Array, Array]:
     climb, scaling, columns = found.climb, found.climb.planned.scaling, found.columns
     names = climb.names(columns)
     stretch = np.ones(len(names))
-    stretch[: len(columns)] = scaling.offset_unit * scaling.per_unit[columns]
+    stretch[: len(columns)] = scaling.predictor_unit * scaling.per_unit[columns]
     transform, shift = np.diag(stretch), np.zeros(len(names))
     log = found.params.distribution.link == "log"
     moved = math.log(scaling.outcome_unit) if log else scaling.outcome_centre
@@ -259,12 +259,12 @@ def _back(found: Estimation) -> tuple[list[str], Array, Array]:
     # 1 / weight beside that of -centre' g.
     own = list(found.intercepts.values())
     centres = np.array([terms.centre[columns] for terms in own]).reshape(len(own), len(columns))
-    joint = np.vstack([-scaling.offset_unit * centres, transform])
+    joint = np.vstack([-scaling.predictor_unit * centres, transform])
     covariance = joint @ found.covariance @ joint.T
     for k, terms in enumerate(own):
         variance = found.dispersion / (terms.weight * climb.weight_unit)
-        covariance[k, k] += scaling.offset_unit**2 * variance
-    intercepts = [scaling.offset_unit * terms.intercept + moved for terms in own]
+        covariance[k, k] += scaling.predictor_unit**2 * variance
+    intercepts = [scaling.predictor_unit * terms.intercept + moved for terms in own]
     estimates = np.concatenate([intercepts, transform @ found.fit.coefficients])
     return [*(f"{INTERCEPT}[{cohort}]" for cohort in found.intercepts), *names], estimates, covariance
 
@@ -305,7 +305,7 @@ def _alpha(logarithm: float, variance: float, level: float) -> Estimate:
     )
 
 
-def _weights(params: RegressionParams) -> str | None:
+def _weights(params: RegressionOptions) -> str | None:
     if params.sampling_weights:
         return f"{params.sampling_weights} (sampling, mean 1)"
     return f"{params.weights} (prior)" if params.weights else None

@@ -182,6 +182,8 @@ class GammaIdentity(Gamma):
         return Family.intercept(self, eta, y, weight)
 
 
+__all__ = ["FAMILIES", "LINKS", "Family", "FamilyName", "LinkName", "Working"]
+
 _KNOWN: tuple[Family, ...] = (
     *(Gaussian(), GaussianLog()),
     *(Logit(), Probit(), Cloglog(), LogRisk(), Risk()),

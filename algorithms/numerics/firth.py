@@ -24,7 +24,7 @@ from algorithms.numerics.binomial import Logit
 from algorithms.numerics.climbing import Climb
 from algorithms.numerics.design import Design
 from algorithms.numerics.newton import Fit, Steps, maximise
-from algorithms.numerics.regression import RegressionParams
+from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.scoring import LARGEST, Block, NewtonTerms, Scaling, blocks, first_row
 from cohortium.analysis import ask
 from cohortium.data import Data
@@ -66,7 +66,7 @@ class _Sums:
 
 def firth_terms(
     data: Data,
-    params: RegressionParams,
+    params: RegressionOptions,
     *,
     coefficients: Array,
     centre: Array,

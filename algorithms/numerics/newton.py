@@ -34,9 +34,9 @@ class Model:
     """What the loop must know about a model besides its likelihood.
 
     `names` of the coefficients; `intercept`: the first is one; `separable`: the likelihood may have its maximum at
-    infinity; `scale` gives the dispersion at some terms, by which the decrement is divided; `finish` evaluates the last
-    time, where what is reported needs another information than the steps do; `remedy` is what helps against a
-    maximum at infinity.
+    infinity, which `infinite` explains and `remedy` helps against; `scale` gives the dispersion at some terms, by which
+    the decrement is divided; `finish` evaluates the last time, where what is reported needs another information than
+    the steps do.
     """
 
     names: list[str]
@@ -44,6 +44,7 @@ class Model:
     separable: bool
     max_iterations: int
     scale: Callable[[NewtonTerms], float] = lambda _: 1.0
+    infinite: str = "separates the outcomes (some group has only one outcome, or none)"
     finish: Evaluate | None = None
     remedy: str = ""
 
@@ -205,7 +206,6 @@ def _separation(names: list[str], running: Array, model: Model) -> Separation:
         if s > 0.1 and not (model.intercept and i == 0)
     ]
     return Separation(
-        f"The likelihood has no finite maximum: {', '.join(chosen) or 'the intercept'} separates the outcomes (some "
-        "group has only one outcome, or none). No numbers are given. Merge levels, or leave it out"
-        f"{', or ' if model.remedy else ''}{model.remedy}."
+        f"The likelihood has no finite maximum: {', '.join(chosen) or 'the intercept'} {model.infinite}. No "
+        f"numbers are given. Merge levels, or leave it out{', or ' if model.remedy else ''}{model.remedy}."
     )

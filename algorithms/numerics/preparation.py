@@ -120,7 +120,7 @@ class Plan:
     dropped: tuple[str, ...]
 
 
-def plan(total: Preparation, design: Design, family: Family, *, profiled: bool) -> Plan:
+def plan(total: Preparation, design: Design, *, profiled: bool, centred_outcome: bool) -> Plan:
     """Scale columns and outcome, and leave out columns of levels that nobody has.
 
     With `profiled` intercepts a column must vary within some cohort. Raises CannotEstimate naming those that do not.
@@ -130,7 +130,7 @@ def plan(total: Preparation, design: Design, family: Family, *, profiled: bool) 
     nobody = np.array([c.is_indicator for c in design.layout], dtype=bool) & (mean == 0) & (spread == 0)
     has_intercept = design.formula.intercept and not profiled
     if profiled:
-        _must_vary(design, (spread == 0) & ~nobody)
+        must_vary(design, (spread == 0) & ~nobody)
     # Without an intercept to take it up, a column cannot be moved, only stretched.
     centre = mean if has_intercept else np.zeros_like(mean)
     unit = spread if design.formula.intercept else spread + np.abs(mean)
@@ -140,28 +140,23 @@ def plan(total: Preparation, design: Design, family: Family, *, profiled: bool) 
     scaling = Scaling(
         centre,
         np.where(nobody, 0.0, 1.0 / unit),
-        *_outcome_scale(total, design, family),
+        *_outcome_scale(total, design, centred=centred_outcome),
         weight_unit=(total.weight / total.n if design.weights else 0.0) or 1.0,
     )
     dropped = tuple(name for name, out in zip(design.columns, nobody, strict=True) if out)
     return Plan(scaling, np.flatnonzero(~nobody), dropped)
 
 
-def _outcome_scale(total: Preparation, design: Design, family: Family) -> tuple[float, float, float]:
-    """Centre and unit of the outcome, and unit of the linear predictor: of outcomes that have a unit."""
-    if not family.has_dispersion:
-        return 0.0, 1.0, 1.0
+def _outcome_scale(total: Preparation, design: Design, *, centred: bool) -> tuple[float, float]:
+    if not centred:
+        return 0.0, 1.0
     n = max(total.n, 1.0)
     mean = total.outcome / n
-    if family.link == "log":  # to divide the outcome is to move the intercept, if there is one
-        return 0.0, abs(mean) if design.formula.intercept and mean else 1.0, 1.0
-    if family.bounds[0] == 0.0:
-        return 0.0, abs(mean) or 1.0, abs(mean) or 1.0
-    unit = total.outcome_spread / n or abs(mean) or 1.0
-    return (mean if design.formula.intercept else 0.0), unit, unit
+    return (mean if design.formula.intercept else 0.0), total.outcome_spread / n or abs(mean) or 1.0
 
 
-def _must_vary(design: Design, constant: Array) -> None:
+def must_vary(design: Design, constant: Array) -> None:
+    """Raises CannotEstimate naming the columns that are `constant` within every cohort, if there are any."""
     names = [f"`{name}`" for name, out in zip(design.columns, constant, strict=True) if out]
     if names:
         raise CannotEstimate(

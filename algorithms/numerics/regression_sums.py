@@ -8,14 +8,14 @@ import numpy as np
 
 from algorithms.numerics.outcome import check_values
 from algorithms.numerics.preparation import Preparation, prepare
-from algorithms.numerics.regression import RegressionParams
+from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.sandwich import SandwichTerms, sandwich
 from algorithms.numerics.scoring import Fitted, NewtonTerms, Scaling, ShapeTerms, accumulate
 from cohortium.data import Data
 from cohortium.quantities import Array, Count, SumOver, Sums
 
 
-def preparation(data: Data, params: RegressionParams) -> Preparation:
+def preparation(data: Data, params: RegressionOptions) -> Preparation:
     """Complete rows, scales and starting values of one cohort."""
     check_values(data, params.design, params.distribution.name)
     return prepare(data, params.design, params.distribution, profiled=params.profiled)
@@ -23,7 +23,7 @@ def preparation(data: Data, params: RegressionParams) -> Preparation:
 
 def newton_terms(
     data: Data,
-    params: RegressionParams,
+    params: RegressionOptions,
     *,
     coefficients: Array,
     centre: Array,
@@ -41,7 +41,7 @@ def newton_terms(
 
 def shape_terms(
     data: Data,
-    params: RegressionParams,
+    params: RegressionOptions,
     *,
     coefficients: Array,
     centre: Array,
@@ -56,7 +56,7 @@ def shape_terms(
 
 def sandwich_terms(
     data: Data,
-    params: RegressionParams,
+    params: RegressionOptions,
     *,
     coefficients: Array,
     centre: Array,
@@ -83,7 +83,7 @@ class InterceptTerms(Sums):
 
 
 def cohort_intercept(
-    data: Data, params: RegressionParams, *, coefficients: Array, centre: Array, per_unit: Array, units: Array
+    data: Data, params: RegressionOptions, *, coefficients: Array, centre: Array, per_unit: Array, units: Array
 ) -> InterceptTerms:
     """A cohort's own intercept: asked per cohort, so only of cohorts that release their own figures."""
     rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units))
@@ -99,7 +99,7 @@ def cohort_intercept(
     )
 
 
-def fitted(data: Data, params: RegressionParams, coefficients: Array, scaling: Scaling, shape: float = 0.0) -> Fitted:
+def fitted(data: Data, params: RegressionOptions, coefficients: Array, scaling: Scaling, shape: float = 0.0) -> Fitted:
     """One cohort's rows at standardised coefficients."""
     family = params.distribution.with_shape(shape)
     return Fitted(data, params.design, family, scaling, coefficients, profiled=params.profiled)

@@ -48,24 +48,34 @@ class ShapeTerms(NewtonTerms):
 
 @dataclass(frozen=True)
 class Scaling:
-    """How columns, outcome, offset and weights are standardised, so that every sum is of the order of the people."""
+    """How columns, outcome, offset and weights are standardised, so that every sum is of the order of the people.
+
+    The unit of the outcome is that of the linear predictor, too, unless the link is a logarithm (`log`): then it moves
+    the intercept.
+    """
 
     centre: Array
     per_unit: Array
     outcome_centre: float
     outcome_unit: float
-    offset_unit: float = 1.0
     weight_unit: float = 1.0
+    log: bool = False
 
     @property
     def numbers(self) -> Array:
         """All but the columns', as they are broadcast."""
-        return np.array([self.outcome_centre, self.outcome_unit, self.offset_unit, self.weight_unit])
+        return np.array([self.outcome_centre, self.outcome_unit, self.weight_unit, float(self.log)])
+
+    @property
+    def predictor_unit(self) -> float:
+        """The unit of the linear predictor."""
+        return 1.0 if self.log else self.outcome_unit
 
     @classmethod
     def of(cls, centre: Array, per_unit: Array, numbers: Array) -> Scaling:
         """From what was broadcast."""
-        return cls(centre, per_unit, *map(float, numbers))
+        outcome_centre, outcome_unit, weight_unit, log = map(float, numbers)
+        return cls(centre, per_unit, outcome_centre, outcome_unit, weight_unit, log > 0)
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,16 @@ def accumulate(fitted: Fitted, *, expected: bool = False) -> Accumulator:
     return total
 
 
+def common_terms(data: Data, design: Design, family: Family, scaling: Scaling, coefficients: Array) -> NewtonTerms:
+    """The sums of a model whose intercept, if any, is a column of the design."""
+    return accumulate(Fitted(data, design, family, scaling, coefficients, profiled=False)).terms()
+
+
+def profiled_terms(data: Data, design: Design, family: Family, scaling: Scaling, coefficients: Array) -> NewtonTerms:
+    """The sums of a model with an intercept of this cohort's own."""
+    return accumulate(Fitted(data, design, family, scaling, coefficients, profiled=True)).terms()
+
+
 def blocks(data: Data, design: Design, scaling: Scaling, origin: Array) -> Iterator[Block]:
     """The complete rows, standardised, with `origin` taken off the columns."""
     # One workspace for every block: it stays in the processor's cache.
@@ -164,7 +184,7 @@ def blocks(data: Data, design: Design, scaling: Scaling, origin: Array) -> Itera
         yield Block(
             x,
             y,
-            0.0 if offset is None else offset / scaling.offset_unit,
+            0.0 if offset is None else offset / scaling.predictor_unit,
             None if weight is None else weight / scaling.weight_unit,
             rows,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -85,13 +86,17 @@ class TimeGridParams(Params):
     @cached_property
     def groups(self) -> list[str]:
         """Every combination of levels, the last factor varying fastest: `horTh[no]`, `horTh[yes]`."""
-        named = [[f"{f}[{level}]" for level in levels] for f, levels in zip(self.factors, self.levels, strict=True)]
-        return [":".join(combination) or EVERYBODY for combination in itertools.product(*named)]
+        return names_of_groups(self.factors, self.levels)
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what has no survival curve."""
+        self.check_follow_up("strata")
+        self._check_grid()
+
+    def check_follow_up(self, *specials: str) -> None:
+        """Raises FormulaError for times or events that are none, and for special terms other than `specials`."""
         surv = self.surv
-        refuse_specials(self.formula, "strata")
+        refuse_specials(self.formula, *specials)
         for name in (surv.start, surv.time):
             if name is not None and self.dictionary[name.name].type not in {"number", "integer"}:
                 raise self.formula.error(
@@ -103,7 +108,6 @@ class TimeGridParams(Params):
                 "event), or an integer that the dictionary limits to 0 and 1.",
                 surv.event,
             )
-        self._check_grid()
 
     def _check_grid(self) -> None:
         if len(self.groups) * self.points > MAX_CELLS:
@@ -122,6 +126,12 @@ class TimeGridParams(Params):
                 f"`{factor}` does not divide people into groups: it is no category. Use cut({factor}, [..]).", factor
             )
         return found
+
+
+def names_of_groups(factors: Sequence[Factor], levels: Sequence[Sequence[str]]) -> list[str]:
+    """Every combination of levels, the last factor varying fastest: `sex[f]:arm[a]`."""
+    named = [[f"{factor}[{level}]" for level in of] for factor, of in zip(factors, levels, strict=True)]
+    return [":".join(combination) or EVERYBODY for combination in itertools.product(*named)]
 
 
 def follow_up(block: Data, params: TimeGridParams) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:

@@ -13,7 +13,7 @@ from cohortium.errors import InvalidQuestion, Refused, UnknownName
 from node.disclosure import Policy
 from simulation import network
 
-EXAMPLES = [{}, {"variables": ["age", "arm"]}, {"variables": ["smokes"]}]
+EXAMPLES = [{}, {"variables": ["age", "arm"]}, {"variables": ["smokes"]}, {"extremes": 10}]
 NUMBERS = ["age", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "target"]
 
 
@@ -172,3 +172,55 @@ def test_levels_come_from_the_dictionary(ask):
     dictionary = Dictionary(name="d", version="1", variables={"risk": Variable(type="category", categories=levels)})
     result = ask("describe", named([pd.DataFrame({"risk": ["high", "low"]})] * 2), dictionary=dictionary)
     assert result["risk"].counts == {"low": 2, "high": 2, "unknown": 0}
+
+
+class TestExtremes:
+    def frame(self, n=900, seed=4):
+        rng = np.random.default_rng(seed)
+        return pd.DataFrame({"sbp": rng.integers(80, 220, n), "hb": np.round(rng.normal(9, 1, n), 1)})
+
+    KNOWN = Dictionary(
+        name="d",
+        version="1",
+        variables={
+            "sbp": Variable(type="integer", minimum=0, maximum=300),
+            "hb": Variable(type="number", minimum=0, maximum=20, precision=0.1),
+        },
+    )
+
+    @settings(max_examples=20)
+    @given(seed=st.integers(0, 10**6), cohorts=st.integers(1, 13), m=st.sampled_from([1, 2, 10, 30]))
+    def test_are_the_mth_smallest_and_largest(self, seed, cohorts, m):
+        frame = self.frame(n=200, seed=seed)
+        where = np.random.default_rng(seed).integers(0, cohorts, len(frame))
+        net = network(named([frame[where == k] for k in range(cohorts)]), self.KNOWN)
+        result = net.study().describe(extremes=m).result()
+        for name in ("sbp", "hb"):
+            values = np.sort(frame[name])
+            assert (result[name].low, result[name].high) == (values[m - 1], values[-m])
+            assert result[name].exact_extremes
+        assert result.rounds <= 3
+        assert not result.warnings
+
+    def test_cost_nothing_when_not_asked_for(self, ask):
+        result = ask("describe", split(self.frame(), "mod3"), dictionary=self.KNOWN)
+        assert (result.rounds, result["sbp"].low, result["sbp"].high) == (2, None, None)
+        assert "smallest" not in result.summary()
+
+    def test_are_bounds_where_cohorts_keep_ten_together(self, ask):
+        frame = self.frame()
+        result = ask("describe", split(frame, "mod3"), dictionary=self.KNOWN, policy=Policy(), extremes=10)
+        for name in ("sbp", "hb"):
+            found = result[name]
+            assert not found.exact_extremes
+            assert (frame[name] <= found.low).sum() >= 10
+            assert (frame[name] >= found.high).sum() >= 10
+            assert found.low >= np.sort(frame[name])[9]
+        assert any("are bounds" in w for w in result.warnings)
+        assert "10th smallest" in result.summary()
+
+    def test_of_few_people_or_without_a_lattice_are_said_to_be_lacking(self, ask):
+        frame = pd.DataFrame({"few": [1, 2, 3], "free": [0.5, 1.5, 2.5]})
+        result = ask("describe", split(frame, "mod3"), extremes=10)
+        assert any("No extremes of few" in w for w in result.warnings)
+        assert any("No extremes of free" in w and "precision" in w for w in result.warnings)

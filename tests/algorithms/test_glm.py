@@ -19,7 +19,7 @@ EXAMPLES = [
     {"formula": "dead ~ sex", "family": "binomial", "weights": "years", "std_errors": "HC3", "cohort_effect": "common"},
     {"formula": "dead ~ sex", "family": "binomial", "penalty": "firth"},
     {"formula": "dead ~ sex", "family": "binomial", "penalty": "firth", "cohort_effect": "common"},
-    {"formula": "years ~ age", "family": "gamma", "cohort_effect": "dummies"},
+    {"formula": "years ~ age", "family": "gamma", "link": "identity"},
     {"formula": "time ~ arm", "family": "negative_binomial", "std_errors": "HC1"},
     {"formula": "time ~ arm + offset(log(years))", "family": "negative_binomial", "cohort_effect": "common"},
 ]

@@ -21,7 +21,6 @@ EXAMPLES = [
     {"formula": "bmi ~ age + arm", "cohort_effect": "common", "std_errors": "HC3", "compare": "~ age"},
     {"formula": "bmi ~ sex + visits", "weights": "years", "std_errors": "HC1"},
     {"formula": "bmi ~ sex + cluster(arm)", "sampling_weights": "years", "cohort_effect": "common"},
-    {"formula": "bmi ~ age", "cohort_effect": "dummies"},
 ]
 
 DIABETES = "target ~ " + " + ".join(diabetes().columns[:-1])

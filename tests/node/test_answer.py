@@ -114,6 +114,14 @@ def test_a_small_cohort_refuses(node):
     assert (problem.kind, problem.rule, arrays) == ("Refused", "min_people", {})
 
 
+def test_statistics_know_the_least_group_of_the_policy():
+    data = Data(DICTIONARY, {"x": np.ones(9)}, 9)
+    assert data.least_group == 1
+    assert CohortNode("c", data, Policy()).data.least_group == 10
+    assert CohortNode("c", data, Policy(min_people=30, min_cell=5)).data.least_group == 30
+    assert CohortNode("c", data, Policy.none()).data.least_group == 1
+
+
 def test_an_unforeseen_error_keeps_its_words_at_the_node(node, caplog):
     problem, _ = reply(node, question(), scale=13)
     assert problem.kind == "NodeFailed"

@@ -146,7 +146,7 @@ class TestFaults:
     def test_good_addresses(self, tmp_path, address):
         assert NodeSettings.from_toml(folder_with(tmp_path, coordinator=address)).coordinator == address
 
-    @pytest.mark.parametrize("cohort", ["North", "a b", "", "../x", "ñ"])
+    @pytest.mark.parametrize("cohort", ["a/b", "a b", "", "../x", "ñ"])
     def test_a_name_that_is_none(self, tmp_path, cohort):
         assert "cohort:" in self.faults(tmp_path, render(VALUES | {"cohort": cohort}))
 

@@ -1,0 +1,296 @@
+"""Tables of two categorical variables, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from algorithms.numerics.contingency import Contingency, Fisher, Measure, Test, trend
+from algorithms.numerics.crosstab_tables import (
+    association_table,
+    counts_table,
+    expected_people,
+    measures_table,
+    people,
+    share_rows,
+    strata_tables,
+)
+from algorithms.numerics.groups import MAX_CELLS, Groups, refuse_repeats, tally, whole
+from algorithms.numerics.mantel_haenszel import (
+    SUMS,
+    CommonOddsRatio,
+    common_odds_ratio,
+    homogeneity_sums,
+    stratum_sums,
+)
+from algorithms.numerics.withholding import withhold
+from cohortium import report
+from cohortium.analysis import Confidence, Params, Question, Rounds, analysis, ask
+from cohortium.data import Data
+from cohortium.errors import InvalidQuestion, Refused
+from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
+from cohortium.result import CohortEffect, Result
+
+if TYPE_CHECKING:
+    import altair
+
+
+class CrosstabParams(Params):
+    """Which variables are set out against each other."""
+
+    rows: str = Field(description="Category or yes/no variable of the rows: the groups that are compared.")
+    columns: str = Field(description="Category or yes/no variable of the columns: what may depend on them.")
+    strata: tuple[str, ...] = Field((), description="Categories or yes/no variables that make strata.")
+    cohort_effect: CohortEffect = Field(
+        "stratified",
+        description="For the Mantel-Haenszel odds ratio. stratified: every cohort's strata are strata of their own, "
+        "and no stratum's table need be shown. common: a stratum spread over cohorts is one, added up first.",
+    )
+    scores: tuple[float, ...] = Field(
+        (), description="Scores of the levels for the test for trend; 0, 1, 2 ... by default."
+    )
+    draws: int = Field(10_000, ge=100, le=1_000_000, description="Tables drawn for Fisher's test beyond two by two.")
+    seed: int = Field(1, ge=0, description="Seed of those draws.")
+    confidence: float = Confidence
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Every cell: stratum, row and column."""
+        return Groups(self.dictionary, (*self.strata, self.rows, self.columns))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Strata, rows, columns."""
+        *strata, rows, columns = (len(levels) for levels in self.groups.levels)
+        return int(np.prod(strata, dtype=np.int64)), rows, columns
+
+    @property
+    def is_fourfold(self) -> bool:
+        """Whether the table is two by two."""
+        return self.shape[1:] == (2, 2)
+
+    @property
+    def by_cohort(self) -> bool:
+        """Whether cohorts hand over sums over their own strata."""
+        return self.is_fourfold and self.cohort_effect == "stratified"
+
+    @property
+    def trending(self) -> bool:
+        """Whether there is a trend to test: two levels against more than two."""
+        return min(self.shape[1:]) == 2 and not self.is_fourfold
+
+    def check(self) -> None:
+        """Raises UnknownName or InvalidQuestion."""
+        refuse_repeats([self.rows, self.columns, *self.strata])
+        if len(self.groups) > MAX_CELLS:
+            raise InvalidQuestion(f"{len(self.groups)} cells are too many. Give fewer strata.")
+        if self.scores and not self.trending:
+            raise InvalidQuestion("`scores` are for a trend: two levels on one side, more than two on the other.")
+        if self.scores and len(self.scores) != max(self.shape[1:]):
+            raise InvalidQuestion(f"Give {max(self.shape[1:])} `scores`, one per level.")
+        if self.scores and (len(set(self.scores)) == 1 or not np.isfinite(self.scores).all()):
+            raise InvalidQuestion("`scores` must be finite and differ.")
+
+
+class Cells(Sums):
+    """People per row and column (rows, columns), the same per stratum, and without a value.
+
+    `within` are the sums over the cohort's own strata that `mantel_haenszel` defines, over `n` people; a cohort of too
+    few for its policy adds nothing there, and says so in `too_few`.
+    """
+
+    table: Table
+    strata: Table
+    missing: Table
+    n: Count
+    within: Annotated[Array, SumOver("n")]
+    too_few: Flag
+    asked: Flag
+    collected: Flag
+
+
+class Homogeneity(Sums):
+    """Sums over the cohort's own strata of (a - e)^2 / v, a - e and v."""
+
+    n: Count
+    sums: Annotated[Array, SumOver("n")]
+
+
+def cells(data: Data, params: CrosstabParams) -> Cells:
+    """One cohort's table."""
+    table, least = _table(data, params), data.least_group
+    n = table.sum()
+    too_few = params.by_cohort and 0 < n < least
+    summed = params.by_cohort and not too_few
+    return Cells(
+        table=withhold(table.sum(axis=0)[None], least, total=params.by_cohort)[0],
+        strata=withhold(table, least, total=params.by_cohort),
+        missing=np.array(len(data) - n),
+        n=n if summed else 0.0,
+        within=stratum_sums(table) if summed else np.zeros(SUMS),
+        too_few=float(too_few),
+        asked=1.0,
+        collected=float(params.groups.collected(data)),
+    )
+
+
+def homogeneity(data: Data, params: CrosstabParams, *, odds_ratio: float) -> Homogeneity:
+    """How far one cohort's strata are from this odds ratio."""
+    if not 1e-4 <= odds_ratio <= 1e4:
+        raise Refused("An odds ratio this far from 1 would single out strata.", rule="broadcast")
+    table = _table(data, params)
+    if table.sum() < data.least_group:
+        table = np.zeros_like(table)
+    return Homogeneity(n=table.sum(), sums=homogeneity_sums(table, odds_ratio))
+
+
+class CrosstabResult(Result):
+    """The table with its tests; what needs a withheld cell is None."""
+
+    rows: str = Field(description="Variable of the rows.")
+    columns: str = Field(description="Variable of the columns.")
+    row_levels: tuple[str, ...] = Field(description="Levels of the rows.")
+    column_levels: tuple[str, ...] = Field(description="Levels of the columns.")
+    counts: tuple[tuple[int | None, ...], ...] = Field(description="People per row and column.")
+    expected: tuple[tuple[float, ...], ...] | None = Field(description="People expected if they were independent.")
+    strata: dict[str, tuple[tuple[int | None, ...], ...]] = Field(description="The table of every stratum.")
+    confidence: float = Field(description="Level of the confidence limits.")
+    chi_squared: Test | None = Field(description="Pearson's test, without correction.")
+    chi_squared_yates: Test | None = Field(description="The same with Yates's correction (two by two).")
+    likelihood_ratio: Test | None = Field(description="Likelihood-ratio test.")
+    fisher: Fisher | None = Field(description="Fisher's test.")
+    trend: Test | None = Field(description="Cochran-Armitage test for trend.")
+    cramer_v: float | None = Field(description="Cramér's V.")
+    measures: dict[str, Measure] = Field(
+        description="Odds ratio, risk ratio and risk difference: second row against first, second column the event."
+    )
+    mantel_haenszel: CommonOddsRatio | None = Field(description="The common odds ratio over strata (two by two).")
+
+    def tables(self) -> list[report.Table]:
+        """Counts, tests, measures; then the strata."""
+        named = (self.rows, self.row_levels, self.column_levels)
+        found = [counts_table(f"{self.rows} by {self.columns}", *named, self.counts)]
+        tests = {
+            "Pearson chi-squared": self.chi_squared,
+            "with Yates's correction": self.chi_squared_yates,
+            "likelihood ratio": self.likelihood_ratio,
+            "trend (Cochran-Armitage)": self.trend,
+        }
+        found += association_table(tests, self.fisher, self.mantel_haenszel)
+        found += measures_table(self._compared(), self.measures, self.fisher, self.mantel_haenszel, self.confidence)
+        return found + [counts_table(f"Stratum {name}", *named, table) for name, table in self.strata.items()]
+
+    def _compared(self) -> str:
+        (*_, group), (*_, event) = self.row_levels, self.column_levels
+        return f"Association: {group} against {self.row_levels[0]}, event {event}"
+
+    def chart(self) -> altair.TopLevelMixin | None:
+        """How the columns are divided within each row."""
+        from algorithms.numerics import description_charts  # noqa: PLC0415 - altair, only to draw
+
+        rows = share_rows(self.row_levels, self.column_levels, self.counts)
+        return description_charts.shares(rows, group=self.rows, level=self.columns) if rows else None
+
+
+@analysis
+def crosstab(params: CrosstabParams) -> Rounds[CrosstabResult]:
+    """Cross-tabulation with tests of association.
+
+    Do two categorical variables go together? Pearson's chi-squared with and without Yates's correction, likelihood
+    ratio, Fisher (exact for two by two, else by simulation), Cochran-Armitage trend; odds ratio, risk ratio and risk
+    difference. For two by two also the Mantel-Haenszel odds ratio over strata with its test, and whether it is the same
+    in all (Breslow-Day, Tarone): by default every cohort's strata count apart, so that cohorts need not be alike, and
+    sums over strata leave a cohort, never a stratum's table; this works where cells are withheld. One round, or two.
+    Source: Mantel & Haenszel (1959), JNCI 22:719; Agresti (2013), Categorical Data Analysis, for the rest.
+    """
+    total = yield from ask(cells)
+    table, strata = np.asarray(total.table), np.asarray(total.strata)
+    common = yield from _common(total, strata, params)
+    shown = Contingency.of(table) if not np.isnan(table).any() else None
+    tested = shown if shown is not None and shown.is_testable else None
+    fourfold = tested if tested is not None and params.is_fourfold else None
+    levels = params.groups.levels
+    return CrosstabResult(
+        n=round(float(np.nansum(table))),
+        n_excluded=whole(float(total.missing)),
+        cohort_effect=params.cohort_effect if params.is_fourfold else None,
+        rows=params.rows,
+        columns=params.columns,
+        row_levels=levels[-2],
+        column_levels=levels[-1],
+        counts=people(table),
+        expected=expected_people(table) if tested else None,
+        strata=strata_tables(Groups(params.dictionary, params.strata), strata),
+        confidence=params.confidence,
+        chi_squared=tested.pearson() if tested else None,
+        chi_squared_yates=fourfold.yates() if fourfold else None,
+        likelihood_ratio=tested.likelihood_ratio() if tested else None,
+        fisher=tested.fisher(draws=params.draws, seed=params.seed, confidence=params.confidence) if tested else None,
+        trend=trend(table, params.scores) if tested and params.trending else None,
+        cramer_v=tested.cramer() if tested else None,
+        measures=fourfold.measures(params.confidence) if fourfold else {},
+        mantel_haenszel=common,
+        warnings=tuple(_warnings(params, total, shown, common)),
+    )
+
+
+def _common(total: Cells, strata: Array, params: CrosstabParams) -> Generator[Question, Any, CommonOddsRatio | None]:
+    """The odds ratio over strata that lie within cohorts, or that are added up first."""
+    if not params.is_fourfold or (not params.by_cohort and np.isnan(strata).any()):
+        return None
+    sums = np.asarray(total.within) if params.by_cohort else stratum_sums(strata)
+    found = common_odds_ratio(sums, params.confidence)
+    if found is None or found.strata < 2:
+        return found
+    odds_ratio = found.odds_ratio.estimate
+    if not params.by_cohort:
+        return found.with_homogeneity(homogeneity_sums(strata, odds_ratio))
+    if not 1e-4 <= odds_ratio <= 1e4:
+        return found
+    second = yield from ask(homogeneity, odds_ratio=odds_ratio)
+    return found.with_homogeneity(np.asarray(second.sums))
+
+
+def _table(data: Data, params: CrosstabParams) -> Array:
+    """People per stratum, row and column."""
+    counts = np.zeros(params.shape)
+    if params.groups.collected(data):
+        for block in data.blocks(params.groups.variables):
+            counts += tally(params.groups.codes(block), counts.size).reshape(params.shape)
+    return counts
+
+
+def _warnings(
+    params: CrosstabParams, total: Cells, shown: Contingency | None, common: CommonOddsRatio | None
+) -> list[str]:
+    said = []
+    if total.collected < total.asked:
+        said.append(
+            f"{total.collected:g} of {total.asked:g} cohorts collected every variable; people of the others count as "
+            "missing."
+        )
+    if shown is None:
+        rest = " The Mantel-Haenszel odds ratio needs sums only, and stands." if params.by_cohort and common else ""
+        said.append(
+            "Withheld, because a cohort's cell is small: some counts. Tests and measures of the table need them all, "
+            f"so there are none; `n` counts the cells that are shown. Merge levels to see more.{rest}"
+        )
+    elif not shown.is_testable:
+        said.append("There is nothing to test: people are in one row or one column only.")
+    elif shown.table.shape != params.shape[1:]:
+        said.append("Levels in which nobody is are left out of the tests.")
+    if shown is not None and shown.is_testable and (shown.expected < 5).any():
+        said.append("Some expected counts are below 5: rely on Fisher's test, not on chi-squared.")
+    if params.is_fourfold and shown is not None and shown.is_testable and (shown.table == 0).any():
+        said.append("A cell is empty: ratios have no confidence interval.")
+    if total.too_few:
+        said.append(f"{total.too_few:g} cohorts have too few people to be part of the Mantel-Haenszel odds ratio.")
+    if np.isnan(total.strata).any() and params.strata and not params.by_cohort and params.is_fourfold:
+        said.append("No Mantel-Haenszel odds ratio: it needs strata that are withheld. Use cohort_effect='stratified'.")
+    elif params.is_fourfold and common is None:
+        said.append("No Mantel-Haenszel odds ratio: no stratum informs, or it would be 0 or infinite.")
+    return said

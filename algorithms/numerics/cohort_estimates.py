@@ -1,0 +1,137 @@
+"""One cohort's own estimate of an effect with its variance, or why it has none.
+
+Nothing here leaves a node by itself: a meta-analysis releases sums over cohorts of what is computed here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from algorithms.glm import GlmParams, glm
+from algorithms.numerics.grouped_moments import hedges_correction, own_moments
+from algorithms.numerics.grouping import Comparison
+from cohortium.analysis import Question, conduct
+from cohortium.data import Data
+from cohortium.errors import CannotEstimate, NotConverged, Separation
+from cohortium.quantities import Array, Sums
+
+Effect = Literal["coefficient", "log_rr", "log_or", "risk_difference", "mean_difference", "smd"]
+Reason = Literal["nobody", "few", "separated", "not_converged", "not_estimable"]
+REASONS: tuple[Reason, ...] = ("nobody", "few", "separated", "not_converged", "not_estimable")
+REASON_WORDS = MappingProxyType(
+    {
+        "nobody": "nobody with a value for every variable",
+        "few": "fewer than 5 events (or people) to estimate from",
+        "separated": "an effect without a finite estimate (a group has only one outcome)",
+        "not_converged": "a fit that did not converge",
+        "not_estimable": "no variation to estimate the effect from",
+    }
+)
+FEW = 5
+RATIOS: Mapping[Effect, str] = MappingProxyType({"log_rr": "risk ratio", "log_or": "odds ratio"})
+
+
+@dataclass(frozen=True)
+class CohortEstimate:
+    """Effect and variance of one cohort of `n` people; with a `reason` instead where there is none."""
+
+    n: int
+    estimate: float = 0.0
+    variance: float = 0.0
+    reason: Reason | None = None
+
+
+_latest: WeakKeyDictionary[Data, tuple[str, CohortEstimate]] = WeakKeyDictionary()
+
+
+def remembered(data: Data, question: str, compute: Callable[[], CohortEstimate]) -> CohortEstimate:
+    """What `compute` gives, kept for the next round of the same question about the same data."""
+    known = _latest.get(data)
+    if known is None or known[0] != question:
+        known = _latest[data] = (question, compute())
+    return known[1]
+
+
+def coefficient(data: Data, params: GlmParams, term: str) -> CohortEstimate:
+    """The coefficient of the cohort's own fit, by the very same analysis that fits all cohorts together."""
+    n = int(np.count_nonzero(data.complete(params.design.variables)))
+    if not n:
+        return CohortEstimate(0, reason="nobody")
+    if _informative(data, params, n) < FEW:
+        return CohortEstimate(n, reason="few")
+    try:
+        fit = conduct(glm, params, _alone(data, params))
+    except (Separation, NotConverged, CannotEstimate) as error:
+        reasons: dict[type[CannotEstimate], Reason] = {Separation: "separated", NotConverged: "not_converged"}
+        return CohortEstimate(n, reason=reasons.get(type(error), "not_estimable"))
+    found = fit.coefficients.get(term)
+    if found is None or not (math.isfinite(found.estimate) and 0 < found.std_error < math.inf):
+        return CohortEstimate(n, reason="not_estimable")
+    return CohortEstimate(n, found.estimate, found.std_error**2)
+
+
+def _alone(data: Data, params: GlmParams) -> Callable[[Question], Sums]:
+    def ask(question: Question) -> Sums:
+        values = {name: float(v) if v.ndim == 0 else v for name, v in question.broadcast.items()}
+        return glm.statistic(question.statistic)(data, params, **values)
+
+    return ask
+
+
+def _informative(data: Data, params: GlmParams, n: int) -> float:
+    """Events, or people without one if those are fewer; for means the residual degrees of freedom."""
+    if params.family == "gaussian":
+        return n - params.design.width
+    events = sum(float(np.sum(params.design.response(block))) for block in data.blocks(params.design.variables))
+    return min(events, n - events) if params.family == "binomial" else events
+
+
+def two_by_two(cells: Array, effect: Effect) -> CohortEstimate:
+    """Second against first group; `cells` has shape (2 groups, (without event, with event))."""
+    n = round(float(cells.sum()))
+    people, events = cells.sum(axis=1), cells[:, 1]
+    if not people.all() or events.sum() < FEW:
+        reason: Reason = "few" if people.all() else "not_estimable" if n else "nobody"
+        return CohortEstimate(n, reason=reason)
+    if effect == "risk_difference":
+        risk = events / people
+        variance = float(np.sum(risk * (1 - risk) / people))
+        return _with_variance(n, float(risk[1] - risk[0]), variance)
+    # No half is added to an empty cell: the cohort is left out and counted.
+    if not (cells if effect == "log_or" else events).all():
+        return CohortEstimate(n, reason="separated")
+    if effect == "log_rr":
+        estimate = math.log(events[1] / people[1]) - math.log(events[0] / people[0])
+        return _with_variance(n, estimate, float(np.sum(1 / events - 1 / people)))
+    odds = np.log(cells[:, 1]) - np.log(cells[:, 0])
+    return _with_variance(n, float(odds[1] - odds[0]), float(np.sum(1 / cells)))
+
+
+def _with_variance(n: int, estimate: float, variance: float) -> CohortEstimate:
+    if variance <= 0:
+        return CohortEstimate(n, reason="not_estimable")
+    return CohortEstimate(n, estimate, variance)
+
+
+def means(data: Data, asked: Comparison, effect: Effect) -> CohortEstimate:
+    """Second less first group: the raw difference (Welch's variance), or standardised (Hedges' g)."""
+    found = own_moments(data, asked)
+    sizes, n = found.n, round(float(found.n.sum()))
+    if not sizes.all():
+        return CohortEstimate(n, reason="not_estimable" if n else "nobody")
+    if n < FEW or sizes.min() < 2:
+        return CohortEstimate(n, reason="few")
+    if found.constant:
+        return CohortEstimate(n, reason="not_estimable")
+    difference = float(found.relative[1] - found.relative[0])
+    if effect == "mean_difference":
+        return _with_variance(n, difference, float(np.sum(found.variance / sizes)))
+    g = hedges_correction(n - 2) * difference / math.sqrt(float(found.squares.sum()) / (n - 2))
+    return CohortEstimate(n, g, float(np.sum(1 / sizes)) + g * g / (2 * n))

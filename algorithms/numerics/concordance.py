@@ -1,0 +1,125 @@
+"""How often, of two people, the one with the higher risk score has the event first.
+
+Counting all pairs takes O(n log n): the people who are still there when somebody has the event stand in one run of
+the order of leaving, and a wavelet tree tells how many of a run score lower.
+
+Source: Harrell et al. (1982), JAMA 247:2543; wavelet trees: Grossi, Gupta & Vitter (2003), SODA 841; the
+standard error (infinitesimal jackknife) is that of R's survival::concordance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from algorithms.numerics.risk_sets import Codes, Places, RiskSets
+from cohortium.quantities import Array
+
+# Risk scores closer than this are the same person's covariates added up in another order.
+SAME_SCORE = 1e-10
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of people, weighted: `counts` concordant, discordant, tied score, tied time, both tied, shape (5,).
+
+    `squares` are sums over people (or clusters) of a^2, ab and b^2, where a is the number of concordant less
+    discordant pairs a person is in and b the number of all: enough for the standard error.
+    """
+
+    counts: Array
+    squares: Array
+
+
+def concordance(sets: RiskSets, predictor: Array) -> Pairs:
+    """The pairs of one cohort, within its strata; a person with a late entry is compared from then on."""
+    used = np.flatnonzero(sets.last < sets.nowhere)
+    event = sets.event[used]
+    weight = None if sets.weight is None else sets.weight[used]
+    rank = _ranks(predictor[used])
+    first, last = sets.first[used], sets.last[used]
+    stratum_end = np.repeat(sets.bounds[1:], np.diff(sets.bounds)).astype(np.int32)
+    # Those with the event stand before those who leave later, at the same time or not, without it.
+    longer = _Runs(2 * last + ~event, rank, weight, 2 * sets.nowhere)
+    own = last[event]
+    survivors = longer.count(2 * own + 1, 2 * stratum_end[own], rank[event])
+    if sets.before is not None:
+        late = _Runs(first, rank, weight, sets.nowhere)
+        survivors = survivors - late.count(own + 1, stratum_end[own], rank[event])
+    own_weight = None if weight is None else weight[event]
+    dying = _Runs(own, rank[event], own_weight, sets.nowhere)
+    earlier = dying.count(first, last + ~event, rank)
+    # Rows: lower score, same score, higher score. The one who lives longer should have the lower.
+    concordant, tied, discordant = survivors @ (np.ones(len(own)) if own_weight is None else own_weight)
+    pairs = earlier[[2, 1, 0]]
+    pairs[:, event] += survivors
+    ties = _ties(own, rank[event], own_weight)
+    weighted = pairs if weight is None else weight * pairs
+    return Pairs(np.array([concordant, discordant, tied, *ties]), _squares(sets, used, weighted))
+
+
+def _ranks(predictor: Array) -> Places:
+    order = np.argsort(predictor, kind="stable")
+    steps = np.diff(predictor[order]) > SAME_SCORE
+    rank = np.zeros(len(order), dtype=np.int32)
+    rank[order[1:]] = np.cumsum(steps)
+    return rank
+
+
+def _ties(at: Places, rank: Places, weight: Array | None) -> tuple[float, float]:
+    """Pairs of events at the same time, with different scores and with the same."""
+    both = np.unique(at.astype(np.intp) * (int(rank.max(initial=0)) + 1) + rank, return_inverse=True)[1]
+    squares = len(at) if weight is None else np.sum(weight**2)
+    pairs = [0.5 * (np.sum(np.bincount(k, weights=weight).astype(np.float64) ** 2) - squares) for k in (at, both)]
+    return float(pairs[0] - pairs[1]), float(pairs[1])
+
+
+def _squares(sets: RiskSets, used: Codes, pairs: Array) -> Array:
+    difference, number = pairs[0] - pairs[2], np.sum(pairs, axis=0)
+    if sets.cluster is not None:
+        cluster = sets.cluster[used]
+        difference, number = (np.bincount(cluster, weights=v) for v in (difference, number))
+    return np.array([difference @ difference, difference @ number, number @ number])
+
+
+class _Runs:
+    """People in the order of `place` (integers below `places`), so that a range of places is one run of them."""
+
+    def __init__(self, place: Places, rank: Places, weight: Array | None, places: int) -> None:
+        order = np.argsort(place, kind="stable")
+        self.rank, self.weight = rank[order], None if weight is None else weight[order]
+        self.start = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=places))]).astype(np.int32)
+
+    def count(self, low: Places, high: Places, rank: Places) -> Array:
+        """Weight of those at low <= place < high with a lower, the same and a higher rank, shape (3, queries)."""
+        return _count(self.rank, self.weight, self.start[low], self.start[high], rank)
+
+
+def _count(rank: Places, weight: Array | None, low: Places, high: Places, wanted: Places) -> Array:
+    """The same for the run low <= position < high of elements with these ranks, from the highest bit down."""
+    total = _weight_of_runs(weight, low, high)
+    lower = np.zeros(len(low))
+    for bit in reversed(range(int(max(rank.max(initial=0), wanted.max(initial=0))).bit_length())):
+        one, up = (rank >> bit & 1).astype(np.bool_), (wanted >> bit & 1).astype(np.bool_)
+        ones = np.zeros(len(one) + 1, dtype=np.int32)
+        np.cumsum(one, out=ones[1:])
+        low_ones, high_ones = ones[low], ones[high]
+        zeros = np.int32(len(one) - ones[-1])
+        if weight is None:
+            lower += up * ((high - low) - (high_ones - low_ones))
+        else:
+            lower += up * _weight_of_runs(np.where(one, 0.0, weight), low, high)
+            weight = np.concatenate([weight[~one], weight[one]])
+        low = np.where(up, zeros + low_ones, low - low_ones)
+        high = np.where(up, zeros + high_ones, high - high_ones)
+        rank = np.concatenate([rank[~one], rank[one]])
+    same = _weight_of_runs(weight, low, high)
+    return np.array([lower, same, total - lower - same])
+
+
+def _weight_of_runs(weight: Array | None, low: Places, high: Places) -> Array:
+    if weight is None:
+        return (high - low).astype(np.float64)
+    cumulated = np.concatenate([[0.0], np.cumsum(weight)])
+    return np.asarray(cumulated[high] - cumulated[low])

@@ -1,0 +1,113 @@
+"""What a Cox regression takes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from algorithms.numerics.design import Design, compile_design
+from algorithms.numerics.time_grid import MAX_CELLS, TimeGridParams
+from cohortium.analysis import Confidence
+from cohortium.errors import FormulaError, InvalidQuestion
+from cohortium.formula import Factor, Formula
+from cohortium.quantities import Array
+from cohortium.result import CohortEffect
+
+Ties = Literal["efron", "breslow"]
+Transform = Literal["identity", "log", "km", "rank"]
+
+
+class CoxParams(TimeGridParams):
+    """Whose hazard, by what, and how."""
+
+    formula: Formula = Field(
+        description="Follow-up and covariates: `Surv(time, event) ~ age + sex`, `Surv(start, stop, event) ~ dose + "
+        "strata(centre) + cluster(id)`."
+    )
+    cohort_effect: CohortEffect = Field(
+        "stratified",
+        description="stratified: a baseline hazard per cohort, and no time leaves it; common: one for all, as if "
+        "pooled, on a grid of times whose intervals every cohort's policy must find wide enough.",
+    )
+    ties: Ties = Field("efron", description="How events at the same time are handled: efron or breslow.")
+    weights: str | None = Field(None, description="A numeric variable with a weight above 0 per row.")
+    robust: bool | None = Field(
+        None, description="Whether standard errors are robust (sandwich); by default with cluster() or weights."
+    )
+    time_transform: Transform = Field(
+        "identity",
+        description="Scale of time in the test of proportional hazards: identity, log, km (R's default) or rank. The "
+        "last two need everybody's times on a grid.",
+    )
+    confidence: float = Confidence
+    max_iterations: int = Field(25, ge=1, le=100, description="Most Newton steps before giving up.")
+
+    @property
+    def stratified(self) -> bool:
+        """Whether every cohort has a baseline hazard of its own."""
+        return self.cohort_effect == "stratified"
+
+    @property
+    def is_robust(self) -> bool:
+        """Whether the standard errors are robust."""
+        return self.robust if self.robust is not None else bool(self.formula.clusters or self.weights)
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether people are counted on the grid of times."""
+        return not self.stratified or self.time_transform in ("km", "rank")
+
+    @cached_property
+    def design(self) -> Design:
+        """The compiled covariates; a hazard model has no intercept."""
+        return compile_design(self.formula, self.dictionary, intercept_column=False)
+
+    @cached_property
+    def variables(self) -> tuple[str, ...]:
+        """What a row must have to be used."""
+        return (*self.design.variables, *((self.weights,) if self.weights else ()))
+
+    @property
+    def strata(self) -> list[str]:
+        """The variables that divide people into strata."""
+        return [name.name for name in self.formula.strata]
+
+    @cached_property
+    def factors(self) -> tuple[Factor, ...]:
+        """What divides people on the grid: strata, not covariates."""
+        return tuple(dict.fromkeys(self.formula.strata)) if self.needs_grid and not self.stratified else ()
+
+    def round_up(self, times: Array) -> Array:
+        """Times as whole steps of `interval`."""
+        assert self.interval is not None
+        # Rounded before it is made whole: 0.3 / 0.1 is a hair more than 3.
+        return np.ceil(np.round(times / self.interval, 9)) * self.interval
+
+    def check(self) -> None:
+        """Raises FormulaError or InvalidQuestion for what a Cox model cannot take."""
+        self.check_follow_up("strata", "cluster", "offset")
+        if not self.formula.intercept:
+            raise FormulaError("A Cox model has no intercept to leave out: remove `0` or `-1`.", self.formula.text, 0)
+        if not self.formula.terms:
+            raise FormulaError(
+                "Give a covariate after the `~`; kaplan_meier describes survival without any.", self.formula.text, 0
+            )
+        if len(self.formula.clusters) > 1:
+            raise self.formula.error("Give one cluster() only.", self.formula.clusters[1])
+        if self.weights is not None and not self.dictionary[self.weights].is_numeric:
+            raise InvalidQuestion(f"`{self.weights}` is a {self.dictionary[self.weights].type}, not a weight.")
+        _ = self.design  # compiled now, so that its errors come before any node is asked
+        if self.needs_grid:
+            self._check_grid()
+
+    def _check_grid(self) -> None:
+        width = 0 if self.stratified else self.design.width
+        cells = len(self.groups) * self.points * (1 + width + width**2)
+        if cells > MAX_CELLS:
+            raise InvalidQuestion(
+                f"{self.points} times with {width} covariates are too many cells. Give a wider `interval`, or ask for "
+                "cohort_effect='stratified'."
+            )
