@@ -12,6 +12,7 @@ from algorithms.numerics.estimation import estimate, regression_result
 from algorithms.numerics.families import LINKS
 from algorithms.numerics.firth import PenalisedLogit, firth_terms, penalised_fit  # noqa: F401 - a statistic as well
 from algorithms.numerics.likelihood import Family, FamilyName, LinkName
+from algorithms.numerics.order_statistics import counts_between  # noqa: F401 - a statistic as well
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
 from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics that this analysis may ask

@@ -13,6 +13,7 @@ from algorithms.numerics.climbing import Climb
 from algorithms.numerics.estimation import Estimation, at_optimum, estimate, regression_result
 from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.likelihood import Family
+from algorithms.numerics.order_statistics import counts_between  # noqa: F401 - a statistic as well
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
 from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics that this analysis may ask
@@ -96,12 +97,13 @@ def residual_terms(
     centre: Array,
     per_unit: Array,
     units: Array,
+    knots: Array,
     shape: float,
     inverse: Array,
     variance: float,
 ) -> ResidualTerms:
     """One cohort's part in robust standard errors and in the Breusch-Pagan test, whose mean square is `variance`."""
-    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), shape)
+    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), knots, shape=shape)
     meat = sandwich(rows, inverse, data, params.design, params.errors)
     cross, sums, squares, total, n = np.zeros(params.design.width), np.zeros(params.design.width), 0.0, 0.0, 0
     for block, working in rows:

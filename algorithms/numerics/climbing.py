@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.design import INTERCEPT
+from algorithms.numerics.knots import find_knots
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
 from algorithms.numerics.preparation import Plan, Preparation, plan
 from algorithms.numerics.regression_options import SHAPE, RegressionOptions
@@ -37,20 +38,22 @@ class Climb:
     """A likelihood to be climbed: its parameters, what the cohorts have, and the plan that follows from it."""
 
     params: RegressionOptions
+    knots: Array
     total: Preparation
     planned: Plan
 
     @classmethod
     def prepared(cls, params: RegressionOptions) -> Steps[Climb]:
         """Ask for the preparation. Raises CannotEstimate where there is nothing to fit."""
-        total = yield from ask(preparation)
+        knots = yield from find_knots(params)
+        total = yield from ask(preparation, knots=knots)
         _must_be_estimable(total, params)
         family = params.distribution
         centred = family.canonical and family.has_dispersion
         planned = plan(total, params.design, profiled=params.profiled, centred_outcome=centred)
         if family.has_dispersion and not centred:
             planned = replace(planned, scaling=_in_means(planned.scaling, total, params))
-        return cls(params, total, planned)
+        return cls(params, knots, total, planned)
 
     @property
     def kept(self) -> NDArray[np.intp]:
@@ -81,6 +84,7 @@ class Climb:
             "centre": scaling.centre,
             "per_unit": scaling.per_unit,
             "units": scaling.numbers,
+            "knots": self.knots,
         }
 
     def fit(self, columns: Columns) -> Steps[Fit]:

@@ -124,15 +124,22 @@ class Design:
 
 
 def compile_design(
-    formula: Formula, dictionary: Dictionary, *, intercept_column: bool = True, weights: str | None = None
+    formula: Formula,
+    dictionary: Dictionary,
+    *,
+    intercept_column: bool = True,
+    weights: str | None = None,
+    knots: Mapping[Spline, tuple[float, ...]] | None = None,
 ) -> Design:
     """Compile a formula. Raises FormulaError, pointing at what the dictionary's types do not allow.
 
     Without `intercept_column` factors are coded as if the intercept were there, but no column is made for it: an
-    intercept per cohort takes its place. `weights` names the variable that weighs the rows.
+    intercept per cohort takes its place. `weights` names the variable that weighs the rows, `knots`
+    are those of splines that only say how many they have.
     """
     factors = dict.fromkeys(itertools.chain.from_iterable(term.factors for term in formula.terms))
-    expressions = {factor: Expression(factor, formula, dictionary) for factor in factors}
+    placed = {f: (knots or {}).get(f) if isinstance(f, Spline) else None for f in factors}
+    expressions = {factor: Expression(factor, formula, dictionary, placed[factor]) for factor in factors}
     levels = {factor: levels_of(factor, dictionary) for factor in factors}
     for factor, found in levels.items():
         if len(found) == 1:

@@ -217,6 +217,7 @@ def regression_result(found: Estimation) -> RegressionResult:
         std_errors=params.errors,
         confidence=params.confidence,
         ratio=family.ratio,
+        knots=_knots(climb),
         terms=_term_tests(found, names, estimates, covariance),
         comparison=found.comparison,
         events=round(total.outcome) if family.name == "binomial" and not params.weights else None,
@@ -303,6 +304,11 @@ def _alpha(logarithm: float, variance: float, level: float) -> Estimate:
         ci_low=math.exp(logarithm - z * error),
         ci_high=math.exp(logarithm + z * error),
     )
+
+
+def _knots(climb: Climb) -> dict[str, tuple[float, ...]]:
+    found = zip(climb.params.splines, climb.knots, strict=True)
+    return {str(spline): tuple(map(float, row[: spline.count])) for spline, row in found}
 
 
 def _weights(params: RegressionOptions) -> str | None:

@@ -72,11 +72,12 @@ def firth_terms(
     centre: Array,
     per_unit: Array,
     units: Array,
+    knots: Array,
     inverse: Array,
 ) -> FirthTerms:
     """One cohort's part; `inverse` is that of the information of all cohorts, shape (width, width)."""
     scaling = Scaling.of(centre, per_unit, units)
-    rows = _Rows(data, params.design, scaling, coefficients, profiled=params.profiled)
+    rows = _Rows(data, params.design_with(knots), scaling, coefficients, profiled=params.profiled)
     with np.errstate(all="ignore"):
         sums, score = rows.settled(inverse) if rows.n else (_NOBODY, np.zeros(0))
     width = params.design.width

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
 
 from algorithms.numerics.design import Design, compile_design, refuse_specials
+from algorithms.numerics.groups import Groups
+from algorithms.numerics.knots import lattices_of, open_splines, placed, placeholders
+from algorithms.numerics.lattice import Lattice
 from algorithms.numerics.outcome import check_outcome, check_weights
 from algorithms.numerics.regression import RegressionParams
 from algorithms.numerics.sandwich import StdErrors
 from cohortium.errors import InvalidQuestion
-from cohortium.formula import Formula
+from cohortium.formula import Formula, Spline
+from cohortium.quantities import Array
 
 # What the logarithm of a family's second parameter is called beside the coefficients.
 SHAPE = "log(alpha)"
@@ -74,9 +79,31 @@ class RegressionOptions(RegressionParams):
 
     @cached_property
     def design(self) -> Design:
-        """The compiled formula."""
-        weights = self.weights or self.sampling_weights
-        return compile_design(self.formula, self.dictionary, intercept_column=not self.profiled, weights=weights)
+        """The compiled formula: its columns and variables. Splines without knots have none that mean anything."""
+        return self._compiled(placeholders(self.splines))
+
+    def design_with(self, knots: Array) -> Design:
+        """The compiled formula with these knots, shape (splines, 7), of splines that do not say where theirs are."""
+        return self._compiled(placed(self.splines, knots)) if self.splines else self.design
+
+    def _compiled(self, knots: Mapping[Spline, tuple[float, ...]]) -> Design:
+        weights, column = self.weights or self.sampling_weights, not self.profiled
+        return compile_design(self.formula, self.dictionary, intercept_column=column, weights=weights, knots=knots)
+
+    @cached_property
+    def splines(self) -> tuple[Spline, ...]:
+        """The splines whose knots are still to be placed."""
+        return open_splines(self.formula)
+
+    @cached_property
+    def lattices(self) -> tuple[Lattice, ...]:
+        """The possible values of the variables of these splines."""
+        return lattices_of(self.splines, self.formula, self.dictionary)
+
+    @property
+    def groups(self) -> Groups:
+        """Knots are placed by everybody's values."""
+        return Groups(self.dictionary)
 
     @cached_property
     def smaller(self) -> tuple[int, ...]:
@@ -89,7 +116,8 @@ class RegressionOptions(RegressionParams):
             theirs, ours = getattr(other, part), getattr(self.formula, part)
             if theirs and theirs != ours:
                 raise InvalidQuestion(f"`{other}` and `{self.formula}` do not have the same {part}.")
-        nested = compile_design(other, self.dictionary, intercept_column=not self.profiled)
+        knots = placeholders(open_splines(other))
+        nested = compile_design(other, self.dictionary, intercept_column=not self.profiled, knots=knots)
         missing = [c.name for c in nested.layout if c.known_as not in columns]
         if missing or nested.width >= self.design.width or other.intercept != self.formula.intercept:
             raise InvalidQuestion(
@@ -109,7 +137,7 @@ class RegressionOptions(RegressionParams):
         self._check_effect()
         self._check_errors()
         # Compiled now, so that their errors come before any node is asked.
-        _ = self.design, self.smaller
+        _ = self.design, self.smaller, self.lattices
 
     def _check_effect(self) -> None:
         if self.cohort_effect == "random":

@@ -56,6 +56,7 @@ class RegressionResult(Result):
     std_errors: str = Field("model", description="Kind of the standard errors.")
     confidence: float = Field(description="Level of the confidence intervals.")
     ratio: str | None = Field(None, description="What exp(estimate) is: odds ratio, rate ratio, or nothing.")
+    knots: dict[str, tuple[float, ...]] = Field(default={}, description="Where the knots of splines were placed.")
     terms: dict[str, TermTest] = Field(default={}, description="Wald test per term, of all its coefficients at once.")
     comparison: Comparison | None = Field(None, description="Test against a smaller model.")
     events: int | None = Field(None, description="People with the event (binomial).")
@@ -97,6 +98,9 @@ class RegressionResult(Result):
             tables.append(self._tests())
         if self.comparison is not None:
             tables.append(self._compared(self.comparison))
+        if self.knots:
+            rows = tuple((spline, ", ".join(f"{k:g}" for k in knots)) for spline, knots in self.knots.items())
+            tables.append(report.Table("Knots", ("spline", "at"), rows))
         if any(count is None or count > 0 for count in self.missing.values()):
             tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
         return tables

@@ -15,10 +15,10 @@ from cohortium.data import Data
 from cohortium.quantities import Array, Count, SumOver, Sums
 
 
-def preparation(data: Data, params: RegressionOptions) -> Preparation:
+def preparation(data: Data, params: RegressionOptions, *, knots: Array) -> Preparation:
     """Complete rows, scales and starting values of one cohort."""
     check_values(data, params.design, params.distribution.name)
-    return prepare(data, params.design, params.distribution, profiled=params.profiled)
+    return prepare(data, params.design_with(knots), params.distribution, profiled=params.profiled)
 
 
 def newton_terms(
@@ -29,13 +29,14 @@ def newton_terms(
     centre: Array,
     per_unit: Array,
     units: Array,
+    knots: Array,
     expected: float,
 ) -> NewtonTerms:
     """Score, information and log-likelihood of one cohort at standardised coefficients.
 
     `expected` (1) asks for the information that is expected, for standard errors; 0 for the one that steps go by.
     """
-    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units))
+    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), knots)
     return accumulate(rows, expected=expected > 0).terms()
 
 
@@ -47,10 +48,11 @@ def shape_terms(
     centre: Array,
     per_unit: Array,
     units: Array,
+    knots: Array,
     shape: float,
 ) -> ShapeTerms:
     """The same for a family with a second parameter, at its logarithm `shape`."""
-    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), shape)
+    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), knots, shape=shape)
     return accumulate(rows).shape_terms()
 
 
@@ -62,11 +64,12 @@ def sandwich_terms(
     centre: Array,
     per_unit: Array,
     units: Array,
+    knots: Array,
     shape: float,
     inverse: Array,
 ) -> SandwichTerms:
     """What robust standard errors need of one cohort, at the final coefficients with their inverse information."""
-    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), shape)
+    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), knots, shape=shape)
     return sandwich(rows, inverse, data, params.design, params.errors)
 
 
@@ -83,10 +86,17 @@ class InterceptTerms(Sums):
 
 
 def cohort_intercept(
-    data: Data, params: RegressionOptions, *, coefficients: Array, centre: Array, per_unit: Array, units: Array
+    data: Data,
+    params: RegressionOptions,
+    *,
+    coefficients: Array,
+    centre: Array,
+    per_unit: Array,
+    units: Array,
+    knots: Array,
 ) -> InterceptTerms:
     """A cohort's own intercept: asked per cohort, so only of cohorts that release their own figures."""
-    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units))
+    rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), knots)
     total = accumulate(rows, expected=True)
     if not total.n:
         return InterceptTerms(n=0.0, intercept=0.0, weight=0.0, centre=np.zeros(params.design.width))
@@ -99,7 +109,15 @@ def cohort_intercept(
     )
 
 
-def fitted(data: Data, params: RegressionOptions, coefficients: Array, scaling: Scaling, shape: float = 0.0) -> Fitted:
+def fitted(
+    data: Data,
+    params: RegressionOptions,
+    coefficients: Array,
+    scaling: Scaling,
+    knots: Array,
+    *,
+    shape: float = 0.0,
+) -> Fitted:
     """One cohort's rows at standardised coefficients."""
-    family = params.distribution.with_shape(shape)
-    return Fitted(data, params.design, family, scaling, coefficients, profiled=params.profiled)
+    family, design = params.distribution.with_shape(shape), params.design_with(knots)
+    return Fitted(data, design, family, scaling, coefficients, profiled=params.profiled)
