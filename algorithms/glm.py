@@ -1,145 +1,111 @@
-"""Generalised linear models with a canonical link."""
+"""Generalised linear models."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import cached_property
+from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
-from algorithms.numerics.families import FAMILIES, Family, FamilyName
-from algorithms.numerics.newton import Evaluate, Fit, Model, Steps, maximise
-from algorithms.numerics.outcome import check_values
-from algorithms.numerics.preparation import Plan, Preparation, plan, prepare
-from algorithms.numerics.regression import RegressionParams, RegressionResult, regression_result
-from algorithms.numerics.scoring import NewtonTerms, Scaling, common_terms, profiled_terms
-from cohortium.analysis import Rounds, analysis, ask
-from cohortium.data import Data
-from cohortium.errors import CannotEstimate, Separation
-from cohortium.quantities import Array
+from algorithms.numerics.climbing import Climb
+from algorithms.numerics.estimation import estimate, regression_result
+from algorithms.numerics.families import LINKS
+from algorithms.numerics.firth import PenalisedLogit, firth_terms, penalised_fit  # noqa: F401 - a statistic as well
+from algorithms.numerics.likelihood import Family, FamilyName, LinkName
+from algorithms.numerics.order_statistics import counts_between  # noqa: F401 - a statistic as well
+from algorithms.numerics.regression_options import RegressionOptions
+from algorithms.numerics.regression_result import RegressionResult
+from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics that this analysis may ask
+    cohort_intercept,
+    newton_terms,
+    preparation,
+    sandwich_terms,
+    shape_terms,
+)
+from cohortium.analysis import Rounds, analysis
+from cohortium.errors import InvalidQuestion
 
 
-class GlmParams(RegressionParams):
+class GlmParams(RegressionOptions):
     """What to fit, and how."""
 
     family: FamilyName = Field(
-        "gaussian",
-        description="gaussian (identity link), binomial (logit) or poisson (log): the distribution of the outcome.",
+        "gaussian", description="The distribution of the outcome; negative_binomial has variance mu + alpha mu^2."
+    )
+    link: LinkName | None = Field(
+        None,
+        description="What is linear in the covariates. gaussian: identity, log; binomial: logit, probit, cloglog, log, "
+        "identity; poisson and gamma: log, identity; negative_binomial: log. The first is the default.",
+    )
+    quasi: bool = Field(
+        False, description="Estimate the dispersion of a binomial or poisson outcome from Pearson's statistic."
     )
 
-    @property
+    penalty: Literal["firth"] | None = Field(
+        None, description="firth: finite estimates where some group has only one outcome (binomial, logit)."
+    )
+
+    @cached_property
     def distribution(self) -> Family:
-        """The family by name."""
-        return FAMILIES[self.family]
+        """The family with its link."""
+        if self.penalty is not None:
+            return PenalisedLogit()
+        links = LINKS[self.family]
+        return links[self.link] if self.link else next(iter(links.values()))
 
+    @property
+    def estimates_dispersion(self) -> bool:
+        """Whether standard errors have a dispersion in them that is estimated."""
+        return self.quasi or self.distribution.has_dispersion
 
-def preparation(data: Data, params: GlmParams) -> Preparation:
-    """Complete rows, scales and starting values of one cohort."""
-    check_values(data, params.design, params.family)
-    return prepare(data, params.design, params.distribution, profiled=params.profiled)
+    @property
+    def can_be_penalised(self) -> bool:
+        """Whether a penalised likelihood is a remedy for a maximum at infinity."""
+        return (self.family, self.distribution.link) == ("binomial", "logit") and self.design.weights is None
 
+    @property
+    def penalised(self) -> bool:
+        """Whether the likelihood has Firth's penalty."""
+        return self.penalty is not None
 
-def newton_terms(
-    data: Data, params: GlmParams, *, coefficients: Array, centre: Array, per_unit: Array, outcome: Array
-) -> NewtonTerms:
-    """Score, information and log-likelihood of one cohort at standardised coefficients."""
-    scaling = Scaling(centre, per_unit, float(outcome[0]), float(outcome[1]))
-    terms = profiled_terms if params.profiled else common_terms
-    return terms(data, params.design, params.distribution, scaling, coefficients)
+    def check(self) -> None:
+        """Raises FormulaError or InvalidQuestion for what a model cannot take."""
+        if self.link is not None and self.link not in LINKS[self.family]:
+            raise InvalidQuestion(
+                f"A {self.family} model has no {self.link} link here. Choose {' or '.join(LINKS[self.family])}."
+            )
+        if self.quasi and self.family not in {"binomial", "poisson"}:
+            raise InvalidQuestion(f"quasi is for binomial and poisson: a {self.family} model estimates its dispersion.")
+        if self.family == "negative_binomial" and self.errors in {"HC2", "HC3"}:
+            raise InvalidQuestion("A negative binomial model has no leverages: ask for HC0, HC1 or 'cluster'.")
+        if self.family == "negative_binomial" and self.cohort_effect == "dummies":
+            raise InvalidQuestion("Intercepts per cohort are not reported for a negative binomial model.")
+        if self.penalty is not None and (self.family, self.link or "logit") != ("binomial", "logit"):
+            raise InvalidQuestion("penalty='firth' is for a binomial outcome with logit link.")
+        if self.penalty is not None and (self.weights or self.sampling_weights or self.errors != "model" or self.quasi):
+            raise InvalidQuestion("penalty='firth' goes with unweighted rows and the model's standard errors.")
+        if self.penalty is not None and (self.compare is not None or self.cohort_effect == "dummies"):
+            raise InvalidQuestion("penalty='firth' takes neither `compare` nor cohort_effect='dummies'.")
+        super().check()
 
 
 @analysis
 def glm(params: GlmParams) -> Rounds[RegressionResult]:
     """Generalised linear model.
 
-    How does the outcome change with the covariates: a difference in means (gaussian), an odds ratio (binomial) or a
-    rate ratio (poisson)? The mean mu of the outcome follows link(mu) = X beta + offset.
+    How does the outcome change with the covariates: a difference in means (gaussian), an odds ratio (binomial), a rate
+    ratio (poisson, negative binomial) or a ratio of means (gamma)? The mean mu of the outcome follows
+    link(mu) = X beta + offset.
 
     With cohort_effect "stratified" every cohort has an intercept of its own, which it works out and keeps: the fit is
-    that of a model with a fixed effect per cohort. With "common" the fit equals that on the pooled records.
-    Maximum likelihood by Newton's method on sums. Source: McCullagh & Nelder (1989), Generalized Linear Models.
+    that of a model with a fixed effect per cohort. With "common" the fit equals that on the pooled records. Risk ratios
+    of a frequent outcome: poisson with std_errors "HC0" (modified Poisson; Zou 2004, Am J Epidemiol 159:702), which
+    converges where binomial with link "log" does not.
+
+    Maximum likelihood by Newton's method on sums. Standard errors go by the expected information, as in R; those of a
+    negative binomial by the observed information of coefficients and alpha together (R's glm.nb takes alpha as known).
+    Source: McCullagh & Nelder (1989), Generalized Linear Models.
     """
-    total = yield from ask(preparation)
-    _must_be_estimable(total, params)
-    planned = plan(total, params.design, profiled=params.profiled, centred_outcome=params.family == "gaussian")
-    fit = yield from _fit(params, total, planned)
-    return regression_result(fit, total, planned, params)
-
-
-def _fit(params: GlmParams, total: Preparation, planned: Plan) -> Steps[Fit]:
-    kept, width = planned.kept, params.design.width
-    scaling = planned.scaling
-
-    def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
-        everywhere = np.zeros(width)
-        everywhere[kept] = coefficients
-        terms = yield from ask(
-            newton_terms,
-            coefficients=everywhere,
-            centre=scaling.centre,
-            per_unit=scaling.per_unit,
-            outcome=np.array([scaling.outcome_centre, scaling.outcome_unit]),
-        )
-        return replace(terms, score=terms.score[kept], information=terms.information[np.ix_(kept, kept)])
-
-    model = _model(params, total, planned)
-    start = np.zeros(len(kept))
-    if model.intercept:
-        start[0] = _start(params.family, total, scaling)
-    if model.intercept and params.family == "binomial" and params.design.has_offset:
-        null = yield from _null_fit(evaluate, start, model)
-        fit = yield from maximise(evaluate, null.coefficients, model, null.terms)
-        return replace(fit, iterations=fit.iterations + null.iterations)
-    return (yield from maximise(evaluate, start, model))
-
-
-def _null_fit(evaluate: Evaluate, start: Array, model: Model) -> Steps[Fit]:
-    """The intercept alone, which with an offset under a logit has no closed form; also the better place to start."""
-    seen: list[NewtonTerms] = []
-
-    def restricted(intercept: Array) -> Steps[NewtonTerms]:
-        terms = yield from evaluate(np.concatenate([intercept, np.zeros(len(start) - 1)]))
-        seen.append(terms)
-        return replace(terms, score=terms.score[:1], information=terms.information[:1, :1])
-
-    fit = yield from maximise(restricted, start[:1], replace(model, names=model.names[:1]))
-    return replace(fit, coefficients=np.concatenate([fit.coefficients, np.zeros(len(start) - 1)]), terms=seen[-1])
-
-
-def _model(params: GlmParams, total: Preparation, planned: Plan) -> Model:
-    names = [params.design.columns[k] for k in planned.kept]
-    df = total.n - len(names) - (total.contributing if params.profiled else 0.0)
-    if df <= 0:
-        raise CannotEstimate(
-            f"The model has as many parameters as there are people to fit it to ({len(names)} coefficients"
-            f"{' and an intercept per cohort' if params.profiled else ''}). Ask for fewer covariates."
-        )
-    gaussian = params.family == "gaussian"
-    model = Model(
-        names,
-        intercept=params.formula.intercept and not params.profiled,
-        separable=not gaussian,
-        max_iterations=params.max_iterations,
-    )
-    # A gaussian likelihood is in units of the residual variance. The outcome has been standardised, so a variance
-    # below the floor is rounding: an exact fit, which is told apart afterwards.
-    return replace(model, scale=lambda terms: max(-2.0 * terms.log_likelihood / df, 1e-12)) if gaussian else model
-
-
-def _start(family: FamilyName, total: Preparation, scaling: Scaling) -> float:
-    """The intercept of the model without covariates, on the standardised scale."""
-    if family == "gaussian":
-        return (((total.outcome - total.offset) / total.n) - scaling.outcome_centre) / scaling.outcome_unit
-    if family == "poisson":
-        return float(np.log(total.outcome / total.exposure))
-    return float(np.log(total.outcome / (total.n - total.outcome)))
-
-
-def _must_be_estimable(total: Preparation, params: GlmParams) -> None:
-    if not total.n and not total.silent:
-        raise CannotEstimate("No cohort has anybody with a value for every variable of the formula.")
-    if not total.n:
-        raise Separation("In no cohort does the outcome vary, so nothing can be learnt within cohorts.")
-    everybody = params.family == "binomial" and total.outcome == total.n
-    if params.family != "gaussian" and (everybody or total.outcome == 0):
-        raise Separation(f"{'Everybody' if everybody else 'Nobody'} has the outcome, so no effect can be estimated.")
+    climb = yield from Climb.prepared(params)
+    fit = yield from (penalised_fit(climb) if params.penalty else climb.fit(climb.kept))
+    return regression_result((yield from estimate(climb, fit)))

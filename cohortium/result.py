@@ -59,7 +59,7 @@ class Result(BaseModel):
     n_excluded: int | None = Field(None, description="Rows left out for a missing value; None if withheld.")
     cohorts: tuple[str, ...] = Field((), description="The cohorts that answered.")
     rounds: int = Field(0, description="Questions put to the nodes.")
-    cohort_effect: CohortEffect | Literal["random"] | None = Field(
+    cohort_effect: CohortEffect | Literal["dummies", "random"] | None = Field(
         None, description="How differences between cohorts were modelled."
     )
     warnings: tuple[str, ...] = Field((), description="What a reader should know before using the numbers.")

@@ -108,6 +108,24 @@ def epil() -> pd.DataFrame:
     return frame
 
 
+def quine() -> pd.DataFrame:
+    """146 children in Walgett, New South Wales: days absent from school, by origin, sex, age and pace of learning."""
+    return pd.read_csv(Path(__file__).parent / "data" / "quine.csv")
+
+
+def scotland() -> pd.DataFrame:
+    """32 council districts of Scotland: share voting yes in 1997, a classic of the gamma family."""
+    return _statsmodels("scotland").copy()
+
+
+def star98() -> pd.DataFrame:
+    """303 Californian school districts: children `above` the median in mathematics among the `children` tested."""
+    frame = _statsmodels("star98").copy()
+    frame["children"] = frame["NABOVE"] + frame["NBELOW"]
+    frame["above"] = frame["NABOVE"] / frame["children"]
+    return frame
+
+
 def whas500() -> pd.DataFrame:
     """500 people after a heart attack, Worcester Heart Attack Study: age, gender (1: woman), systolic pressure."""
     return pd.read_csv(Path(__file__).parent / "data" / "whas500.csv")

@@ -11,7 +11,7 @@ model as well, and by one indicator per level otherwise. Without an intercept th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,13 @@ class Column:
         return ":".join(piece.name for piece in self.pieces) or INTERCEPT
 
     @property
+    def known_as(self) -> frozenset[str]:
+        """What it is called in whatever order, and whether it is written out or the linear part of a spline."""
+        return frozenset(
+            str(p.factor.argument) if isinstance(p.factor, Spline) and p.index == 0 else p.name for p in self.pieces
+        )
+
+    @property
     def is_indicator(self) -> bool:
         """Whether it is zero outside some level of a factor, so that it vanishes where nobody has that level."""
         return any(piece.indicator for piece in self.pieces)
@@ -56,21 +63,26 @@ class Column:
 class Design:
     """The compiled right-hand side (and numeric response) of a formula.
 
-    `columns` names the columns in order; `variables` are the names whose values a row must have to be used.
+    `columns` names the columns in order, `terms` says which of them belong to a term; `variables` are the names whose
+    values a row must have to be used, `weights` the one that weighs the rows.
     """
 
     def __init__(
         self,
         formula: Formula,
         dictionary: Dictionary,
-        terms: tuple[Column, ...],
+        columns: Mapping[str, Sequence[Column]],
         expressions: Mapping[Factor, Expression],
+        weights: str | None,
     ) -> None:
         self.formula = formula
-        self.layout = terms
-        self.columns = [column.name for column in terms]
-        self.width = len(terms)
-        self.variables = tuple(name.name for name in formula.names)
+        self.layout = tuple(itertools.chain.from_iterable(columns.values()))
+        self.columns = [column.name for column in self.layout]
+        self.width = len(self.layout)
+        ends = itertools.accumulate(map(len, columns.values()))
+        self.terms = {term: range(end - len(of), end) for (term, of), end in zip(columns.items(), ends, strict=True)}
+        self.weights = weights
+        self.variables = tuple(dict.fromkeys([*(name.name for name in formula.names), *([weights] if weights else [])]))
         self._expressions = expressions
         self._offsets = [Expression.number(part, formula, dictionary) for part in formula.offsets]
         response = formula.response
@@ -100,6 +112,10 @@ class Design:
             return None
         return np.asarray(sum(expression.of(block) for expression in self._offsets), dtype=np.float64)
 
+    def weight(self, block: Data) -> Array | None:
+        """The weights of the rows, shape (rows,), or None if all weigh the same."""
+        return None if self.weights is None else block[self.weights]
+
     def response(self, block: Data) -> Array:
         """The left-hand side as numbers, shape (rows,); the levels of a category count from 0."""
         if self._response is None:
@@ -107,24 +123,33 @@ class Design:
         return self._response(block)
 
 
-def compile_design(formula: Formula, dictionary: Dictionary, *, intercept_column: bool = True) -> Design:
+def compile_design(
+    formula: Formula,
+    dictionary: Dictionary,
+    *,
+    intercept_column: bool = True,
+    weights: str | None = None,
+    knots: Mapping[Spline, tuple[float, ...]] | None = None,
+) -> Design:
     """Compile a formula. Raises FormulaError, pointing at what the dictionary's types do not allow.
 
     Without `intercept_column` factors are coded as if the intercept were there, but no column is made for it: an
-    intercept per cohort takes its place.
+    intercept per cohort takes its place. `weights` names the variable that weighs the rows, `knots`
+    are those of splines that only say how many they have.
     """
     factors = dict.fromkeys(itertools.chain.from_iterable(term.factors for term in formula.terms))
-    expressions = {factor: Expression(factor, formula, dictionary) for factor in factors}
+    placed = {f: (knots or {}).get(f) if isinstance(f, Spline) else None for f in factors}
+    expressions = {factor: Expression(factor, formula, dictionary, placed[factor]) for factor in factors}
     levels = {factor: levels_of(factor, dictionary) for factor in factors}
     for factor, found in levels.items():
         if len(found) == 1:
             raise formula.error(f"`{factor}` has one level only, so there is nothing to compare.", factor)
-    columns = [Column(())] if formula.intercept and intercept_column else []
+    columns = {INTERCEPT: [Column(())]} if formula.intercept and intercept_column else {}
     for term, full in zip(formula.terms, _fully_coded(formula, levels), strict=True):
         coded = [_pieces(factor, levels[factor], full=factor in full) for factor in term.factors]
         # R lets the first factor of an interaction vary fastest.
-        columns += [Column(tuple(reversed(choice))) for choice in itertools.product(*reversed(coded))]
-    return Design(formula, dictionary, tuple(columns), expressions)
+        columns[str(term)] = [Column(tuple(reversed(choice))) for choice in itertools.product(*reversed(coded))]
+    return Design(formula, dictionary, columns, expressions, weights)
 
 
 def refuse_specials(formula: Formula, *allowed: str) -> None:

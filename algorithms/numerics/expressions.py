@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Self
 
@@ -21,11 +22,17 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {"log": np.log, "sqrt": np.sqr
 class Expression:
     """A factor whose types have been checked; `of(block)` gives its values.
 
+    `knots` are those of a spline that only says how many it has.
     Numbers: float64 of shape (rows,). Categories and `cut`: codes of shape (rows,). Splines: shape (knots - 1, rows).
     """
 
-    def __init__(self, factor: Factor, formula: Formula, dictionary: Dictionary) -> None:
-        self.of = _compile(factor, formula, dictionary)
+    def __init__(
+        self, factor: Factor, formula: Formula, dictionary: Dictionary, knots: tuple[float, ...] | None = None
+    ) -> None:
+        if isinstance(factor, Spline) and not factor.knots and knots is not None:
+            self.of: Callable[[Data], Array] = _compile(replace(factor, knots=knots), formula, dictionary)
+        else:
+            self.of = _compile(factor, formula, dictionary)
 
     @classmethod
     def number(cls, part: Numeric, formula: Formula, dictionary: Dictionary) -> Self:

@@ -1,167 +1,204 @@
-"""Exponential families with their canonical link: what one block of rows adds to a likelihood.
-
-Canonical links make observed and expected information equal: the score is X'(y - mu), the information X' W X with
-W = V(mu) (McCullagh & Nelder 1989, *Generalized Linear Models*, 2.5).
-"""
+"""The distributions of an outcome, each with the links it can have."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from scipy import special
 from typing_extensions import override
 
-from cohortium.data import BLOCK_ROWS
+from algorithms.numerics.binomial import Cloglog, Logit, LogRisk, Probit, Risk
+from algorithms.numerics.likelihood import EXTREME, Family, FamilyName, LinkName, Working, weighted
+from algorithms.numerics.negative_binomial import NegativeBinomial
 from cohortium.quantities import Array
-
-FamilyName = Literal["gaussian", "binomial", "poisson"]
-
-# Fitted probabilities (or rates) below this are told apart from 0 by nothing but a diverging coefficient.
-EXTREME = 1e-8
-
-
-@dataclass(frozen=True)
-class Working:
-    """A block at one linear predictor: residual y - mu and weight V(mu), both of shape (rows,), and sums over it.
-
-    `log_likelihood` lacks what does not depend on the coefficients; `extreme`: some fitted value is next to its bound.
-    """
-
-    residual: Array
-    weight: Array
-    log_likelihood: float
-    pearson: float
-    extreme: bool
-
-
-class Family(ABC):
-    """A distribution of the outcome with its canonical link. `ratio` is what exp(coefficient) is called."""
-
-    name: ClassVar[FamilyName]
-    link: ClassVar[str]
-    ratio: ClassVar[str | None] = None
-
-    @abstractmethod
-    def working(self, eta: Array, y: Array) -> Working:
-        """The block's contribution at linear predictor `eta`, shape (rows,)."""
-
-    @abstractmethod
-    def intercept(self, eta: Array, outcome: float) -> float:
-        """The best intercept beside the predictor `eta` of people whose outcomes add up to `outcome`."""
-
-    def constants(self, y: Array) -> tuple[float, float]:  # noqa: ARG002 - for families that have them
-        """Sums over `y` that no coefficient changes: the saturated log-likelihood, and the rest of the true one."""
-        return 0.0, 0.0
-
-    def is_informative(self, n: float, outcome: float) -> bool:  # noqa: ARG002 - for families that ask
-        """Whether `n` people with this total outcome can tell anything once they have an intercept of their own."""
-        return n > 0
 
 
 class Gaussian(Family):
     """Normal outcome, identity link. Sums are in units of the residual variance, which is estimated afterwards."""
 
     name = "gaussian"
-    link = "identity"
+    link: ClassVar[LinkName] = "identity"
+    canonical = True
+    has_dispersion = True
 
     @override
     def working(self, eta: Array, y: Array) -> Working:
         residual = y - eta
-        squares = float(residual @ residual)
-        return Working(residual, np.ones_like(y), -0.5 * squares, squares, extreme=False)
+        squares, ones = residual * residual, np.ones_like(y)
+        return Working(residual, ones, ones, -0.5 * squares, squares, extreme=False)
 
     @override
-    def intercept(self, eta: Array, outcome: float) -> float:
-        return (outcome - float(np.sum(eta))) / len(eta)
+    def predictor(self, mean: float) -> float:
+        return mean
+
+    @override
+    def constants(self, y: Array, weight: Array) -> tuple[float, float]:
+        return 0.0, 0.5 * float(np.sum(np.log(weight)))
+
+    @override
+    def intercept(self, eta: Array, y: Array, weight: Array | None) -> float:
+        return weighted(y - eta, weight) / (len(y) if weight is None else float(np.sum(weight)))
 
 
-class Binomial(Family):
-    """An event or none, logit link."""
+class GaussianLog(Gaussian):
+    """Normal outcome, log link: the mean is multiplied, the error is not."""
 
-    name = "binomial"
-    link = "logit"
-    ratio = "odds ratio"
+    link = "log"
+    ratio = "ratio of means"
+    canonical = False
 
     @override
     def working(self, eta: Array, y: Array) -> Working:
-        # In terms of the margin (positive where the prediction is right) nothing cancels: no 1 - p with p near 1.
-        sign = 2.0 * y - 1.0
-        margin = sign * eta
-        odds = np.exp(-np.abs(margin))
-        total = 1.0 + odds
-        wrong = np.where(margin >= 0.0, odds, 1.0) / total
-        log_likelihood = float(np.sum(np.minimum(margin, 0.0)) - np.sum(np.log(total)))
-        pearson = float(np.sum(np.where(margin >= 0.0, odds, 1.0 / odds)))
-        return Working(sign * wrong, odds / (total * total), log_likelihood, pearson, bool(np.min(odds) < EXTREME))
+        mean = np.exp(eta)
+        residual, weight = y - mean, mean * mean
+        squares = residual * residual
+        return Working(residual * mean, weight, weight, -0.5 * squares, squares, extreme=False)
 
     @override
-    def intercept(self, eta: Array, outcome: float) -> float:
-        # The fitted probabilities must add up to the events. The root lies between the logits that the smallest and
-        # the largest predictor would need, and Newton steps that leave the bracket are replaced by halving it.
-        centre = math.log(outcome / (len(eta) - outcome))
-        low, high = centre - float(np.max(eta)), centre - float(np.min(eta))
-        guess = min(max(centre - float(np.mean(eta)), low), high)
-        for _ in range(200):
-            fitted, weight = _fitted_events(eta, guess)
-            excess = fitted - outcome
-            low, high = (low, guess) if excess > 0 else (guess, high)
-            step = excess / weight if weight > 0 else math.inf
-            if abs(excess * step) < 1e-26 or high - low <= 1e-15 * max(1.0, abs(guess)):
-                break
-            guess = guess - step if low < guess - step < high else 0.5 * (low + high)
-        return guess
+    def predictor(self, mean: float) -> float:
+        return math.log(mean)
 
     @override
-    def is_informative(self, n: float, outcome: float) -> bool:
-        return 0 < outcome < n
+    def intercept(self, eta: Array, y: Array, weight: Array | None) -> float:
+        relative = np.exp(eta - float(np.max(eta)))
+        slope = weighted(relative * y, weight) / weighted(relative * relative, weight)
+        return (math.log(slope) if slope > 0 else math.nan) - float(np.max(eta))
 
 
 class Poisson(Family):
     """A count, log link."""
 
     name = "poisson"
-    link = "log"
-    ratio = "rate ratio"
+    link: ClassVar[LinkName] = "log"
+    ratio: ClassVar[str | None] = "rate ratio"
+    canonical = True
+    separable = True
 
     @override
     def working(self, eta: Array, y: Array) -> Working:
         mean = np.exp(eta)
         residual = y - mean
-        log_likelihood = float(y @ eta - np.sum(mean))
-        return Working(
-            residual, mean, log_likelihood, float(np.sum(residual * residual / mean)), bool(np.min(mean) < EXTREME)
-        )
+        extreme = bool(np.min(mean) < EXTREME)
+        return Working(residual, mean, mean, y * eta - mean, residual * residual / mean, extreme)
 
     @override
-    def constants(self, y: Array) -> tuple[float, float]:
-        return float(np.sum(special.xlogy(y, y) - y)), -float(np.sum(special.gammaln(y + 1.0)))
+    def predictor(self, mean: float) -> float:
+        return math.log(mean)
 
     @override
-    def intercept(self, eta: Array, outcome: float) -> float:
+    def constants(self, y: Array, weight: Array) -> tuple[float, float]:
+        saturated = float(np.sum(weight * (special.xlogy(y, y) - y)))
+        return saturated, -float(np.sum(weight * special.gammaln(y + 1.0)))
+
+    @override
+    def intercept(self, eta: Array, y: Array, weight: Array | None) -> float:
         top = float(np.max(eta))
-        return math.log(outcome) - top - math.log(float(np.sum(np.exp(eta - top))))
+        return math.log(weighted(y, weight)) - top - math.log(weighted(np.exp(eta - top), weight))
 
     @override
-    def is_informative(self, n: float, outcome: float) -> bool:
+    def is_informative(self, people: float, outcome: float) -> bool:
         return outcome > 0
 
 
-FAMILIES: Mapping[FamilyName, Family] = MappingProxyType({f.name: f for f in (Gaussian(), Binomial(), Poisson())})
+class PoissonIdentity(Poisson):
+    """A count, identity link: coefficients are differences in rates."""
+
+    link = "identity"
+    ratio = None
+    canonical = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    @override
+    def working(self, eta: Array, y: Array) -> Working:
+        residual, extreme = y - eta, bool(np.min(eta) < EXTREME)
+        weight = 1.0 / eta
+        return Working(
+            residual * weight, weight, y * weight**2, y * np.log(eta) - eta, residual * residual * weight, extreme
+        )
+
+    @override
+    def predictor(self, mean: float) -> float:
+        return mean
+
+    @override
+    def intercept(self, eta: Array, y: Array, weight: Array | None) -> float:
+        return Family.intercept(self, eta, y, weight)
 
 
-def _fitted_events(eta: Array, intercept: float) -> tuple[float, float]:
-    """The sum of the fitted probabilities, and of their variances."""
-    fitted = weight = 0.0
-    for start in range(0, len(eta), BLOCK_ROWS):
-        shifted = eta[start : start + BLOCK_ROWS] + intercept
-        odds = np.exp(-np.abs(shifted))
-        total = 1.0 + odds
-        fitted += float(np.sum(np.where(shifted >= 0.0, 1.0, odds) / total))
-        weight += float(np.sum(odds / (total * total)))
-    return fitted, weight
+class Gamma(Family):
+    """A positive outcome whose spread grows with its mean, log link."""
+
+    name = "gamma"
+    link: ClassVar[LinkName] = "log"
+    ratio: ClassVar[str | None] = "ratio of means"
+    has_dispersion = True
+
+    @override
+    def working(self, eta: Array, y: Array) -> Working:
+        ratio = y * np.exp(-eta)
+        residual = ratio - 1.0
+        return Working(residual, np.ones_like(y), ratio, -ratio - eta, residual * residual, extreme=False)
+
+    @override
+    def predictor(self, mean: float) -> float:
+        return math.log(mean)
+
+    @override
+    def constants(self, y: Array, weight: Array) -> tuple[float, float]:
+        return -float(np.sum(weight * (1.0 + np.log(y)))), 0.0
+
+    @override
+    def intercept(self, eta: Array, y: Array, weight: Array | None) -> float:
+        low = float(np.min(eta))
+        total = float(len(y)) if weight is None else float(np.sum(weight))
+        return math.log(weighted(y * np.exp(low - eta), weight) / total) - low
+
+
+class GammaIdentity(Gamma):
+    """A positive outcome whose spread grows with its mean, identity link."""
+
+    link = "identity"
+    ratio = None
+    concave = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    @override
+    def working(self, eta: Array, y: Array) -> Working:
+        weight, relative = eta**-2.0, (y - eta) / eta
+        return Working(
+            relative / eta, weight, weight, -y / eta - np.log(eta), relative * relative, extreme=bool(np.min(eta) <= 0)
+        )
+
+    @override
+    def predictor(self, mean: float) -> float:
+        return mean
+
+    @override
+    def intercept(self, eta: Array, y: Array, weight: Array | None) -> float:
+        return Family.intercept(self, eta, y, weight)
+
+
+__all__ = ["FAMILIES", "LINKS", "Family", "FamilyName", "LinkName", "Working"]
+
+_KNOWN: tuple[Family, ...] = (
+    *(Gaussian(), GaussianLog()),
+    *(Logit(), Probit(), Cloglog(), LogRisk(), Risk()),
+    *(Poisson(), PoissonIdentity()),
+    *(Gamma(), GammaIdentity()),
+    NegativeBinomial(),
+)
+
+LINKS: Mapping[FamilyName, Mapping[LinkName, Family]] = MappingProxyType(
+    {
+        name: MappingProxyType({f.link: f for f in _KNOWN if f.name == name})
+        for name in dict.fromkeys(f.name for f in _KNOWN)
+    }
+)
+"""Every family with its links, the default one first."""
+
+FAMILIES: Mapping[FamilyName, Family] = MappingProxyType({name: next(iter(of.values())) for name, of in LINKS.items()})
+"""Every family with its default link."""

@@ -34,8 +34,9 @@ class Model:
     """What the loop must know about a model besides its likelihood.
 
     `names` of the coefficients; `intercept`: the first is one; `separable`: the likelihood may have its maximum at
-    infinity, which `infinite` explains; `scale` gives the dispersion at some terms, by which the decrement is divided;
-    `tolerance` is the decrement to stop at.
+    infinity, which `infinite` explains and `remedy` helps against; `scale` gives the dispersion at some terms, by which
+    the decrement is divided; `tolerance` is the decrement to stop at; `finish` evaluates the last time, where what is
+    reported needs another information than the steps do.
     """
 
     names: list[str]
@@ -45,6 +46,8 @@ class Model:
     scale: Callable[[NewtonTerms], float] = lambda _: 1.0
     infinite: str = "separates the outcomes (some group has only one outcome, or none)"
     tolerance: float = TOLERANCE
+    finish: Evaluate | None = None
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def maximise(evaluate: Evaluate, start: Array, model: Model, first: NewtonTerms 
         step, decrement = system.step, max(system.decrement / model.scale(here), 0.0)
         if decrement <= model.tolerance:
             at = at + step
-            here = yield from evaluate(at)
+            here = yield from (model.finish or evaluate)(at)
             if here.not_finite:
                 break
             system = _solve(here, model, initial)
@@ -205,5 +208,5 @@ def _separation(names: list[str], running: Array, model: Model) -> Separation:
     ]
     return Separation(
         f"The likelihood has no finite maximum: {', '.join(chosen) or 'the intercept'} {model.infinite}. No "
-        "numbers are given. Merge levels, or leave it out."
+        f"numbers are given. Merge levels, or leave it out{', or ' if model.remedy else ''}{model.remedy}."
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.design import Design
-from algorithms.numerics.families import Family
+from algorithms.numerics.likelihood import Family, weighted
 from algorithms.numerics.scoring import Scaling
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
@@ -21,7 +21,10 @@ from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 
 
 class Preparation(Sums):
-    """Sums over the complete rows of the formula's variables, per design column and of the outcome."""
+    """Sums over the complete rows of the formula's variables, per design column and of the outcome.
+
+    `weight` and `weighted_outcome`, and all from `exposure` on, weigh the rows; without weights they are people.
+    """
 
     n: Count
     excluded: Table
@@ -30,6 +33,8 @@ class Preparation(Sums):
     spreads: Annotated[Array, SumOver("n")]
     outcome: Annotated[float, SumOver("n")]
     outcome_spread: Annotated[float, SumOver("n")]
+    weight: Annotated[float, SumOver("n")]
+    weighted_outcome: Annotated[float, SumOver("n")]
     exposure: Annotated[float, SumOver("n")]
     offset: Annotated[float, SumOver("n")]
     saturated: Annotated[float, SumOver("n")]
@@ -41,17 +46,19 @@ class Preparation(Sums):
 def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Preparation:
     """One cohort's preparation. `profiled`: it keeps an intercept of its own, and adds nothing if that explains all."""
     columns, outcome = Spread(design.width), Spread(1)
-    exposure = offsets = saturated = constant = 0.0
+    weights = outcomes = exposure = offsets = saturated = constant = 0.0
     for block in data.blocks(design.variables):
         y = design.response(block)
         columns.add(design.matrix(block))
         outcome.add(y[:, None])
-        offset = design.offset(block)
-        offsets += 0.0 if offset is None else float(np.sum(offset))
-        exposure += _exposure(block, offset) if family.link == "log" else 0.0
-        sums = family.constants(y)
+        weight, offset = design.weight(block), design.offset(block)
+        # Weights are added up as the weighted outcomes are, so that if everybody has the event the two are the same.
+        weights, outcomes = weights + weighted(np.ones_like(y), weight), outcomes + weighted(y, weight)
+        offsets += 0.0 if offset is None else weighted(offset, weight)
+        exposure += _exposure(block, offset, weight) if family.link == "log" else 0.0
+        sums = family.constants(y, np.ones_like(y) if weight is None else weight)
         saturated, constant = saturated + sums[0], constant + sums[1]
-    silent = profiled and columns.n > 0 and not family.is_informative(columns.n, float(outcome.sum[0]))
+    silent = profiled and columns.n > 0 and not family.is_informative(weights, outcomes)
     used = 0.0 if silent else 1.0
     return Preparation(
         n=used * columns.n,
@@ -61,6 +68,8 @@ def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Pr
         spreads=used * columns.spread,
         outcome=used * outcome.sum[0],
         outcome_spread=used * outcome.spread[0],
+        weight=used * weights,
+        weighted_outcome=used * outcomes,
         exposure=used * exposure,
         offset=used * offsets,
         saturated=used * saturated,
@@ -129,7 +138,10 @@ def plan(total: Preparation, design: Design, *, profiled: bool, centred_outcome:
     if has_intercept:
         centre[0], unit[0] = 0.0, 1.0
     scaling = Scaling(
-        centre, np.where(nobody, 0.0, 1.0 / unit), *_outcome_scale(total, design, centred=centred_outcome)
+        centre,
+        np.where(nobody, 0.0, 1.0 / unit),
+        *_outcome_scale(total, design, centred=centred_outcome),
+        weight_unit=(total.weight / total.n if design.weights else 0.0) or 1.0,
     )
     dropped = tuple(name for name, out in zip(design.columns, nobody, strict=True) if out)
     return Plan(scaling, np.flatnonzero(~nobody), dropped)
@@ -154,7 +166,7 @@ def must_vary(design: Design, constant: Array) -> None:
         )
 
 
-def _exposure(block: Data, offset: Array | None) -> float:
+def _exposure(block: Data, offset: Array | None, weight: Array | None) -> float:
     """Sum of exp(offset), as person-time; an infinite one does not leave the node."""
     with np.errstate(over="ignore"):
-        return float(len(block)) if offset is None else float(np.sum(np.exp(offset)))
+        return weighted(np.ones(len(block)) if offset is None else np.exp(offset), weight)

@@ -229,7 +229,8 @@ def _own_intercept(clusters: Clusters, model: WorkingModel) -> float | None:
     outcome = sum(float(np.sum(y)) for _, _, y in parts)
     if not model.family.is_informative(len(clusters), outcome):
         return None
-    intercept = model.family.intercept(np.concatenate([eta for _, eta, _ in parts]), outcome)
+    eta, y = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
+    intercept = model.family.intercept(eta, y, None)
     with np.errstate(all="ignore"):
         for _ in range(MOST_INTERCEPT_STEPS):
             score = information = 0.0

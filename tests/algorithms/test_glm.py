@@ -14,6 +14,14 @@ EXAMPLES = [
     {"formula": "dead ~ sex + age", "family": "binomial"},
     {"formula": "visits ~ sex + cut(age, [40, 60]) + offset(log(years))", "family": "poisson"},
     {"formula": "visits ~ 1", "family": "poisson"},
+    {"formula": "dead ~ sex + bmi", "family": "binomial", "link": "cloglog", "compare": "~ sex", "std_errors": "HC0"},
+    {"formula": "visits ~ sex + cluster(arm)", "family": "poisson", "quasi": True},
+    {"formula": "dead ~ sex", "family": "binomial", "weights": "years", "std_errors": "HC3", "cohort_effect": "common"},
+    {"formula": "dead ~ sex", "family": "binomial", "penalty": "firth"},
+    {"formula": "dead ~ sex", "family": "binomial", "penalty": "firth", "cohort_effect": "common"},
+    {"formula": "years ~ age", "family": "gamma", "link": "identity"},
+    {"formula": "time ~ arm", "family": "negative_binomial", "std_errors": "HC1"},
+    {"formula": "time ~ arm + offset(log(years))", "family": "negative_binomial", "cohort_effect": "common"},
 ]
 FAMILIES = {"gaussian": sm.families.Gaussian, "binomial": sm.families.Binomial, "poisson": sm.families.Poisson}
 

@@ -2,11 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import optimize, special, stats
 
-from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.newton import Model, describe_aliases, maximise
 from algorithms.numerics.scoring import NewtonTerms
 from cohortium.errors import CannotEstimate, Collinear, NotConverged, Separation
@@ -94,55 +90,3 @@ def test_every_alias_is_named_once_with_its_parts():
     words = describe_aliases(correlation, ["a", "b", "c", "a_minus_c", "b_again"])
     assert "`a_minus_c` is a combination of `a`, `c`" in words
     assert "`b_again` is a combination of `b`" in words
-
-
-OUTCOMES = {
-    "gaussian": lambda rng, n: rng.normal(3, 2, n),
-    "binomial": lambda rng, n: rng.integers(0, 2, n).astype(float),
-    "poisson": lambda rng, n: rng.poisson(4, n).astype(float),
-}
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_likelihood_of_a_family(name):
-    rng, family = np.random.default_rng(1), FAMILIES[name]
-    y, eta = OUTCOMES[name](rng, 200), rng.normal(0, 2, 200)
-    working = family.working(eta, y)
-    saturated, constant = family.constants(y)
-    if name == "binomial":
-        wanted = stats.bernoulli.logpmf(y, special.expit(eta)).sum()
-        np.testing.assert_allclose(working.log_likelihood + constant, wanted)
-        np.testing.assert_allclose(working.pearson, ((y - special.expit(eta)) ** 2 / working.weight).sum())
-    if name == "poisson":
-        np.testing.assert_allclose(working.log_likelihood + constant, stats.poisson.logpmf(y, np.exp(eta)).sum())
-        np.testing.assert_allclose(saturated + constant, stats.poisson.logpmf(y, y).sum())
-    # Score and weight are the first two derivatives of the log-likelihood.
-    step = 1e-5
-    up, down = (family.working(eta + s, y) for s in (step, -step))
-    np.testing.assert_allclose(
-        working.residual.sum(), (up.log_likelihood - down.log_likelihood) / (2 * step), rtol=1e-6
-    )
-    np.testing.assert_allclose(working.weight.sum(), (down.residual - up.residual).sum() / (2 * step), rtol=1e-6)
-
-
-@given(
-    name=st.sampled_from(sorted(FAMILIES)),
-    seed=st.integers(0, 10**6),
-    spread=st.sampled_from([0.0, 0.1, 3.0, 40.0]),
-    n=st.integers(2, 300),
-)
-def test_the_intercept_of_a_cohort_balances_its_residuals(name, seed, spread, n):
-    rng, family = np.random.default_rng(seed), FAMILIES[name]
-    y, eta = OUTCOMES[name](rng, n), rng.normal(5, 1, n) * spread
-    if not family.is_informative(n, float(y.sum())):
-        return
-    intercept = family.intercept(eta, float(y.sum()))
-    mean = {"gaussian": lambda e: e, "binomial": special.expit, "poisson": np.exp}[name](eta + intercept)
-    assert abs((y - mean).sum()) <= 1e-9 * n * (1 + np.abs(eta).max())
-
-
-def test_the_intercept_of_a_logit_is_the_root():
-    rng = np.random.default_rng(3)
-    eta, y = rng.normal(0, 5, 100), rng.integers(0, 2, 100)
-    root = optimize.brentq(lambda a: special.expit(eta + a).sum() - y.sum(), -50, 50, xtol=1e-14)
-    np.testing.assert_allclose(FAMILIES["binomial"].intercept(eta, float(y.sum())), root, rtol=1e-10)

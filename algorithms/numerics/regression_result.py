@@ -1,0 +1,148 @@
+"""What every regression returns, as statisticians are used to read it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from algorithms.numerics.design import INTERCEPT
+from cohortium import report
+from cohortium.result import Estimate, Result
+
+if TYPE_CHECKING:
+    import altair
+
+
+class TermTest(BaseModel):
+    """All coefficients of a term at once."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    df: int = Field(description="Coefficients of the term.")
+    test: Literal["F", "chi-squared"] = Field(description="F where a dispersion is estimated.")
+    statistic: float = Field(description="The statistic of that test.")
+    p_value: float = Field(description="Chance of as much or more if all of them were 0.")
+    gvif: float | None = Field(
+        None, description="Generalised variance inflation factor (Fox & Monette 1992): what the other terms cost it."
+    )
+
+
+class Comparison(BaseModel):
+    """A smaller model against this one, on the same people."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    formula: str = Field(description="The smaller model.")
+    test: Literal["likelihood ratio", "F"] = Field(description="F where a dispersion is estimated.")
+    df: int = Field(description="Coefficients that the smaller model does not have.")
+    statistic: float = Field(description="Chi-squared, or F.")
+    p_value: float = Field(description="Chance of as much or more if the smaller model were true.")
+    deviance: float = Field(description="Deviance of the smaller model.")
+    log_likelihood: float | None = Field(description="Log-likelihood of the smaller model.")
+    aic: float | None = Field(description="Akaike's criterion of the smaller model.")
+
+
+class RegressionResult(Result):
+    """A fitted regression."""
+
+    formula: str = Field(description="The formula as it was asked.")
+    family: str = Field(description="Distribution of the outcome.")
+    link: str = Field(description="Link between the mean of the outcome and the covariates.")
+    weights: str | None = Field(None, description="Variable that weighs the rows, and how.")
+    coefficients: dict[str, Estimate] = Field(description="Estimates by term, on the scale of the link.")
+    covariance: tuple[tuple[float, ...], ...] = Field(description="Covariance matrix, in the order of `coefficients`.")
+    std_errors: str = Field("model", description="Kind of the standard errors.")
+    confidence: float = Field(description="Level of the confidence intervals.")
+    ratio: str | None = Field(None, description="What exp(estimate) is: odds ratio, rate ratio, or nothing.")
+    knots: dict[str, tuple[float, ...]] = Field(default={}, description="Where the knots of splines were placed.")
+    terms: dict[str, TermTest] = Field(default={}, description="Wald test per term, of all its coefficients at once.")
+    comparison: Comparison | None = Field(None, description="Test against a smaller model.")
+    events: int | None = Field(None, description="People with the event (binomial).")
+    clusters: int | None = Field(None, description="Clusters that the standard errors are robust to.")
+    missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
+    parameters: int = Field(description="Estimated parameters, cohort intercepts included, dispersions not.")
+    df_residual: int = Field(description="Residual degrees of freedom: people less parameters of the mean.")
+    df_null: int = Field(description="Residual degrees of freedom of the null model.")
+    deviance: float = Field(description="Deviance; for gaussian the residual sum of squares.")
+    null_deviance: float = Field(description="Deviance with the intercept(s) and offset alone.")
+    log_likelihood: float | None = Field(
+        description="Log-likelihood with all its constants; None where there is none (quasi, sampling weights)."
+    )
+    aic: float | None = Field(description="Akaike's criterion; a dispersion is not counted as a parameter.")
+    bic: float | None = Field(description="Schwarz's criterion, counting people and parameters as for AIC.")
+    dispersion: float = Field(description="Dispersion in the standard errors: the residual variance, or 1.")
+    alpha: Estimate | None = Field(
+        None,
+        description="Overdispersion of a negative binomial: the variance is mu + alpha mu^2. R's theta is 1 / alpha.",
+    )
+    pearson_chi2: float = Field(description="Pearson's statistic; over `df_residual` it measures overdispersion.")
+    condition_number: float = Field(
+        description="Of the standardised, weighted design; above 30 coefficients are shaky."
+    )
+    iterations: int = Field(description="Newton steps.")
+    decrement: float = Field(description="Squared distance to the optimum in standard errors before the last step.")
+    dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+
+    def tables(self) -> list[report.Table]:
+        """The coefficients; exp(estimate) where that has a name; tests of terms and models; missing values."""
+        level = f"{100 * self.confidence:g}% CI"
+        columns = ("term", "estimate", "std. error", "statistic", "p", f"{level} low", f"{level} high")
+        tables = [report.Table("Coefficients", columns, tuple(_row(*named) for named in self.coefficients.items()))]
+        if self.ratio and self.effects:
+            tables.append(self._ratios(self.ratio, level))
+        if self.alpha is not None:
+            tables.append(report.Table("Overdispersion", columns, (_row("alpha", self.alpha),)))
+        if any(test.df > 1 or test.gvif for test in self.terms.values()):
+            tables.append(self._tests())
+        if self.comparison is not None:
+            tables.append(self._compared(self.comparison))
+        if self.knots:
+            rows = tuple((spline, ", ".join(f"{k:g}" for k in knots)) for spline, knots in self.knots.items())
+            tables.append(report.Table("Knots", ("spline", "at"), rows))
+        if any(count is None or count > 0 for count in self.missing.values()):
+            tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
+        return tables
+
+    @property
+    def effects(self) -> dict[str, Estimate]:
+        """The coefficients without intercepts, whose exponent is a baseline, not a ratio."""
+        return {n: e for n, e in self.coefficients.items() if n != INTERCEPT and not n.startswith("(Intercept)[")}
+
+    def _ratios(self, ratio: str, level: str) -> report.Table:
+        rows = tuple(
+            (name, _exp(e.estimate), _exp(e.ci_low), _exp(e.ci_high), e.p_value) for name, e in self.effects.items()
+        )
+        columns = ("term", ratio, f"{level} low", f"{level} high", "p")
+        return report.Table(f"{ratio[0].upper()}{ratio.replace('ratio', 'ratios', 1)[1:]}", columns, rows)
+
+    def _tests(self) -> report.Table:
+        tests = list(self.terms.items())
+        inflated = ("GVIF",) if any(t.gvif is not None for _, t in tests) else ()
+        rows = tuple((name, t.df, t.statistic, t.p_value, *((t.gvif,) if inflated else ())) for name, t in tests)
+        return report.Table("Wald tests of terms", ("term", "df", tests[0][1].test, "p", *inflated), rows)
+
+    def _compared(self, c: Comparison) -> report.Table:
+        columns = ("model", "deviance", "log likelihood", "AIC", "df", c.test, "p")
+        rows = (
+            (c.formula, c.deviance, c.log_likelihood, c.aic, None, None, None),
+            (self.formula, self.deviance, self.log_likelihood, self.aic, c.df, c.statistic, c.p_value),
+        )
+        shown = tuple(tuple("" if value is None else value for value in row) for row in rows)
+        return report.Table("Comparison on the same people", columns, shown)
+
+    def chart(self) -> altair.TopLevelMixin | None:
+        """A forest plot of the coefficients, as ratios where they have a name."""
+        from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
+
+        shown = self.effects or self.coefficients
+        return charts.forest(shown, self.ratio) if shown else None
+
+
+def _row(name: str, e: Estimate) -> tuple[str | float, ...]:
+    return (name, e.estimate, e.std_error, e.statistic, e.p_value, e.ci_low, e.ci_high)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 709.0 else math.inf
