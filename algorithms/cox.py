@@ -32,7 +32,7 @@ class PartialLikelihood(Sums):
     events: Count
     log_likelihood: Annotated[float, SumOver("events")]
     score: Annotated[Array, SumOver("events")]
-    information: Annotated[Array, SumOver("n", people_per_parameter=True)]
+    information: Annotated[Array, SumOver("n", people_per_parameter=True, positive=True)]
     not_finite: Flag
 
 
@@ -57,7 +57,7 @@ class Diagnostics(Sums):
     pair_squares: Annotated[Array, SumOver("clusters")]
     timed_score: Annotated[Array, SumOver("events")]
     timed_information: Annotated[Array, SumOver("n")]
-    meat: Annotated[Array, SumOver("clusters", people_per_parameter=True)]
+    meat: Annotated[Array, SumOver("clusters", people_per_parameter=True, positive=True)]
 
 
 def preparation(data: Data, params: CoxParams) -> CoxPreparation:

@@ -6,7 +6,7 @@ satisfy (`node/disclosure.py`). A field without a kind cannot be declared at all
     class NewtonTerms(Sums):
         n: Count                                                             # people
         score: Annotated[Array, SumOver("n")]                                # a sum over those n people
-        information: Annotated[Array, SumOver("n", people_per_parameter=True)]
+        information: Annotated[Array, SumOver("n", people_per_parameter=True, positive=True)]
 """
 
 from __future__ import annotations
@@ -57,12 +57,14 @@ class SumOver(Kind):
     """A sum over the people that the field `count` counts.
 
     `count` names a `Count` (or `TimeGrid`) field of the same record, whose shape is the leading part of this field's
-    shape: a sum per risk set names the people per risk set, not n. `people_per_parameter` marks an information matrix,
-    whose last axis is the number of parameters that those people must support.
+    shape: a sum per risk set names the people per risk set, not n. `people_per_parameter`: the last axis is the number
+    of parameters that those people must support. `positive`: the last two axes are a symmetric matrix without negative
+    eigenvalues, such as an information matrix; a total that is not is no sum of honest answers.
     """
 
     count: str
     people_per_parameter: bool = False
+    positive: bool = False
 
 
 Count = Annotated[float, CountKind()]

@@ -238,7 +238,7 @@ def _check_counts(record: type[Sums], layout: Layout, vector: Array, limbs: Limb
 
 def _check_information(record: type[Sums], arrays: Mapping[str, Array]) -> None:
     for name, kind in record.kinds.items():
-        if not (isinstance(kind, SumOver) and kind.people_per_parameter):
+        if not (isinstance(kind, SumOver) and kind.positive):
             continue
         H = arrays[name]
         if H.ndim < 2 or H.shape[-1] != H.shape[-2]:

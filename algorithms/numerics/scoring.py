@@ -24,7 +24,7 @@ class NewtonTerms(Sums):
 
     n: Count
     score: Annotated[Array, SumOver("n")]
-    information: Annotated[Array, SumOver("n", people_per_parameter=True)]
+    information: Annotated[Array, SumOver("n", people_per_parameter=True, positive=True)]
     log_likelihood: Annotated[float, SumOver("n")]
     pearson: Annotated[float, SumOver("n")]
     extreme: Flag

@@ -32,7 +32,7 @@ class EstimatingTerms(Sums):
     n: Count
     clusters: Count
     score: Annotated[Array, SumOver("n")]
-    information: Annotated[Array, SumOver("n", people_per_parameter=True)]
+    information: Annotated[Array, SumOver("n", people_per_parameter=True, positive=True)]
     meat: Annotated[Array, SumOver("clusters")]
     pearson: Annotated[float, SumOver("n")]
     products: Annotated[float, SumOver("n")]

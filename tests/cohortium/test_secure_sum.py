@@ -77,7 +77,7 @@ class Terms(Sums):
     n: Count
     groups: Counts
     score: Annotated[Array, SumOver("n")]
-    information: Annotated[Array, SumOver("n", people_per_parameter=True)]
+    information: Annotated[Array, SumOver("n", people_per_parameter=True, positive=True)]
     cells: Table
     failed: Flag
 
