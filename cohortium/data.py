@@ -109,7 +109,8 @@ class Data:
     def only(self, names: Iterable[str]) -> Data:
         """The same rows with just these columns: what a permit does not name cannot be read."""
         wanted = set(names)
-        return Data(self.dictionary, {n: column for n, column in self.columns.items() if n in wanted}, self.rows)
+        columns = {n: column for n, column in self.columns.items() if n in wanted}
+        return Data(self.dictionary, columns, self.rows, self.least_group)
 
     def _numbers(self, name: str) -> Array:
         return self._column(name).astype(np.float64, copy=False)

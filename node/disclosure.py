@@ -7,6 +7,7 @@ constant words and never the count that failed.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
@@ -61,6 +62,10 @@ class Policy(BaseModel):
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise InvalidPolicy(f"{path} is not a policy: {faults}") from None
+
+    def to_toml(self) -> str:
+        """This policy as a file that `from_toml` reads."""
+        return "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.model_dump().items())
 
     @classmethod
     def none(cls) -> Self:

@@ -131,9 +131,8 @@ def network_of_standard_subject(folder: Path) -> LocalNetwork:
         absent = {v: pa.nulls(len(table)) for v in cohorts.PEOPLE.variables if v not in table.column_names}
         pq.write_table(_with(table, absent), path)
     policy = folder / "policy.toml"
-    thresholds = {name: str(value).lower() for name, value in next(iter(standard().plain.values())).policy}
-    policy.write_text("\n".join(f"{name} = {value}" for name, value in thresholds.items()), encoding="utf-8")
-    return LocalNetwork(folder / "run", FOLDER / "people.toml", sources, policy)
+    policy.write_text(next(iter(standard().plain.values())).policy.to_toml(), encoding="utf-8")
+    return LocalNetwork(folder / "run", FOLDER / "people.toml", sources, policy, ["faults"])
 
 
 def _with(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:

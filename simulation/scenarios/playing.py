@@ -48,9 +48,9 @@ def _over_processes(scenario: Scenario, prepared: Prepared, folder: Path) -> Pla
 
     write_dictionaries(folder)
     policy = folder / "policy.toml"
-    settings = (f"{name} = {str(value).lower()}" for name, value in scenario.policy.model_dump().items())
-    policy.write_text("\n".join(settings), encoding="utf-8")
-    with LocalNetwork(folder / "run", folder / "dictionary.toml", prepared.sources, policy) as local:
+    policy.write_text(scenario.policy.to_toml(), encoding="utf-8")
+    studies = [scenario.study]
+    with LocalNetwork(folder / "run", folder / "dictionary.toml", prepared.sources, policy, studies) as local:
         with Disturbances(local, scenario.faults) as disturbances:
             outcomes = _ask(scenario, local.connect(), prepared)
         return Played(scenario, outcomes, prepared.left_out, tuple(disturbances.told))

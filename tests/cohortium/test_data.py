@@ -68,3 +68,9 @@ def test_absent_and_unknown_are_told_apart():
 
 def test_an_empty_cohort_has_no_blocks():
     assert list(make([], []).blocks(["x"])) == []
+
+
+def test_fewer_columns_are_as_well_protected():
+    whole = Data(DICTIONARY, {"x": np.ones(20), "flag": np.ones(20)}, 20, least_group=10)
+    part = whole.only(["x"])
+    assert (list(part.columns), part.rows, part.least_group) == (["x"], 20, 10)

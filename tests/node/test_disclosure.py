@@ -96,6 +96,12 @@ def test_own_figures_need_the_policy():
         check_per_cohort(POLICY)
 
 
+@pytest.mark.parametrize("policy", [Policy(), Policy.none(), Policy(insecure="two nodes", min_cell=3)])
+def test_a_policy_can_be_written_and_read(tmp_path, policy):
+    (tmp_path / "policy.toml").write_text(policy.to_toml())
+    assert Policy.from_toml(tmp_path / "policy.toml") == policy
+
+
 def test_an_unknown_key_stops_the_start(tmp_path):
     path = tmp_path / "policy.toml"
     path.write_text("min_peple = 3\n")
