@@ -84,8 +84,9 @@ def _as_table(frame: Any) -> pa.Table:
     if odd:
         named = ", ".join(map(repr, odd))
         warnings.warn(f"Left out, for a variable's name is letters, digits, `_` and `.`: {named}", stacklevel=3)
-    table: pa.Table = native.drop(odd).to_arrow()
-    return table
+    table: pa.Table = native.to_arrow()
+    # By name: a pandas index would come along as one more column.
+    return table.select([name for name in native.columns if name not in odd])
 
 
 def _load(table: pa.Table, dictionary: Dictionary) -> Data:

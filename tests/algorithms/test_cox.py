@@ -458,7 +458,7 @@ class TestSplits:
     def test_stratified_is_the_fit_with_a_stratum_per_cohort(self, ask):
         frame = people(400, 12)
         frames = split(frame, "blk4@dose")
-        together = pd.concat([f.assign(cohort=name) for name, f in frames.items()])
+        together = pd.concat([f.assign(cohort=name) for name, f in frames.items()], ignore_index=True)
         result = ask("cox", frames, formula=f"Surv(time, dead) ~ {FORMULA}", robust=True)
         pooled = ask("cox", {"a": together}, formula=f"Surv(time, dead) ~ {FORMULA} + strata(cohort)", robust=True)
         close(estimates(result), estimates(pooled))
@@ -474,7 +474,7 @@ class TestSplits:
             for where in (0, 2):
                 frames = [p if k == where else p[p["arm"] != level] for k, p in enumerate(parts)]
                 frames.append(frame.iloc[:0])
-                together = pd.concat([p.assign(cohort=str(k)) for k, p in enumerate(frames)])
+                together = pd.concat([p.assign(cohort=str(k)) for k, p in enumerate(frames)], ignore_index=True)
                 result = ask("cox", named(frames), formula="Surv(time, dead) ~ arm + age")
                 pooled = ask("cox", {"a": together}, formula="Surv(time, dead) ~ arm + age + strata(cohort)")
                 close(estimates(result), estimates(pooled))
@@ -532,7 +532,7 @@ class TestTimes:
     def test_rows_that_stop_when_they_start_are_counted_and_left_out(self, ask):
         frame = people(300, 22)
         frame.loc[:9, "start"] = frame.loc[:9, "time"]
-        kept = frame[frame["start"] < frame["time"]]
+        kept = frame[frame["start"] < frame["time"]].reset_index(drop=True)
         for effect in ("stratified", "common"):
             options = {"formula": "Surv(start, time, dead) ~ age", "cohort_effect": effect, "robust": True}
             result = ask("cox", {"a": frame}, **options)

@@ -45,8 +45,10 @@ class TestFrames:
         assert fit(mixed).model_dump_json() == expected
 
     def test_an_index_is_no_variable(self):
-        frames = {k: v.set_index(pd.Index(range(len(v)), name="row")) for k, v in split(FRAME).items()}
-        assert [v.name for v in network(frames).variables()] == ["x", "y", "sex"]
+        for name in ("row", None):
+            frames = {k: v.set_index(pd.Index(np.arange(len(v)) * 7 % 5, name=name)) for k, v in split(FRAME).items()}
+            assert [v.name for v in network(frames).variables()] == ["x", "y", "sex"]
+        assert fit({"one": FRAME[FRAME["x"] > 0], "two": FRAME[FRAME["x"] <= 0]}).n == 60
 
     def test_empty_cohorts_take_part(self):
         frames = split(FRAME)
