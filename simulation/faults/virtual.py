@@ -7,7 +7,6 @@ order, same end. Real time is only a limit, for what would otherwise hang here.
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -55,7 +54,8 @@ class _Trial:
         others = {name: node.answer for name, node in subject.strangers.items()}
         self.line, self.mishaps = Line(answers, others, schedule), Mishaps(schedule)
         self.rng = random.Random(schedule.seed + 1)  # noqa: S311 - replayable is what it must be
-        self.url = f"sqlite:///{shutil.copyfile(_new_store(tuple(subject.nodes)), folder / 'store.db')}"
+        (folder / "store.db").write_bytes(_new_store(tuple(subject.nodes)))
+        self.url = f"sqlite:///{folder / 'store.db'}"
         self.ids: dict[str, int] = {}  # jobs -> number of their question
         self.dead = False
         self.mishaps.on_kill = self.line.on_kill = self._die
@@ -143,11 +143,12 @@ def chosen(rng: random.Random, subject: Subject) -> list[int]:
 
 
 @cache
-def _new_store(cohorts: tuple[str, ...]) -> Path:
+def _new_store(cohorts: tuple[str, ...]) -> bytes:
     """A store with these cohorts in it, to be copied: bringing a new one up to date takes longer than a job."""
-    path = Path(tempfile.mkdtemp(prefix="cohortium-faults-")) / "store.db"
-    store = Store(f"sqlite:///{path}")
-    for name in cohorts:
-        store.enrol(name, name.capitalize(), f"key of {name}")
-    store.close()
-    return path
+    with tempfile.TemporaryDirectory(prefix="cohortium-faults-") as folder:
+        path = Path(folder) / "store.db"
+        store = Store(f"sqlite:///{path}")
+        for name in cohorts:
+            store.enrol(name, name.capitalize(), f"key of {name}")
+        store.close()  # the last connection that closes brings the write-ahead log into the file
+        return path.read_bytes()
