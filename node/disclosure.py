@@ -64,7 +64,7 @@ class Policy(BaseModel):
             raise InvalidPolicy(f"{path} is not a policy: {faults}") from None
 
     def to_toml(self) -> str:
-        """This policy as a file that `from_toml` reads."""
+        """The policy as a file that `from_toml` reads."""
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.model_dump().items())
 
     @classmethod

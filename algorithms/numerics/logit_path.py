@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from algorithms.numerics.binomial import Logit
 from algorithms.numerics.design import Design
-from algorithms.numerics.scoring import LARGEST, Block, Scaling, blocks, first_row
+from algorithms.numerics.scoring import Block, Scaling, blocks, first_row
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.fixed_point import LARGEST
 from cohortium.quantities import Array, Counts, FlagKind, SumOver, Sums
 
 # Models whose linear predictors a node holds at once.

@@ -18,7 +18,7 @@ from simulation.scenarios.preparing import prepare
 EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "scenarios").glob("*.toml"))
 SMALL = """
 title = "Small"
-people = {seed = 4, holders = {nutrition = 400, seniors = 300, workers = 350}}
+people = {seed = 4, holders = {nutrition = 400, seniors = 300, twins = 200, workers = 350}}
 [problems.seniors]
 missing = {bmi = 0.25}
 coding = "columns"
@@ -111,16 +111,16 @@ def test_it_is_the_analysis_of_those_people(small, played, tmp_path):
     net = network(prepare(small, tmp_path).data, policy=small.policy)
     for outcome in played.outcomes[:2]:
         expected = net.study().run(
-            outcome.asked.analysis, cohorts=["nutrition", "seniors", "workers"], **outcome.asked.params
+            outcome.asked.analysis, cohorts=["nutrition", "seniors", "twins", "workers"], **outcome.asked.params
         )
         assert outcome.bits == expected.result().model_dump_json()
 
 
 def test_only_those_are_asked_who_collected_it(played):
     assert [o.result.cohorts for o in played.outcomes] == [
-        ("nutrition", "seniors", "workers"),
-        ("nutrition", "seniors", "workers"),
-        ("seniors", "workers"),
+        ("nutrition", "seniors", "twins", "workers"),
+        ("nutrition", "seniors", "twins", "workers"),
+        ("seniors", "twins", "workers"),
     ]
 
 
@@ -139,7 +139,7 @@ def test_own_codes_keep_a_holder_out_and_it_says_why(tmp_path):
     found = play(scenario(with_own, folder=tmp_path))
     assert list(found.left_out) == ["seniors"]
     assert "contradict the dictionary" in found.as_text()
-    assert found.outcomes[0].result.cohorts == ("nutrition", "workers")
+    assert found.outcomes[0].result.cohorts == ("nutrition", "twins", "workers")
     alone = 'title = "x"\npeople = {holders = {seniors = 50}}\n[problems.seniors]\ncoding = "own"\n'
     alone += '[[ask]]\nanalysis = "describe"\n'
     with pytest.raises(CohortiumError, match="No holder's data can be read"):
