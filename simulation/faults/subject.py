@@ -91,7 +91,10 @@ class Subject:
     @cached_property
     def strangers(self) -> dict[str, TrustedNode]:
         """The same cohorts, whose operators installed another version of the dictionary."""
-        other = self.dictionary.model_copy(update={"version": f"{self.dictionary.version}-other"})
+        # Not model_copy: that would take along a digest that was worked out already.
+        other = Dictionary.model_validate(
+            self.dictionary.model_dump() | {"version": f"{self.dictionary.version}-other"}
+        )
         frames = {name: type(node.data)(other, node.data.columns, node.data.rows) for name, node in self.plain.items()}
         service = network(frames).service
         return self._trusted(service.nodes) if isinstance(service, InProcess) else {}

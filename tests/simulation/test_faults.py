@@ -81,6 +81,13 @@ def test_answered_rounds_are_replayed_not_asked_again():
     assert restarted.asked == calm.asked
 
 
+def test_another_dictionary_is_another_one_whatever_was_worked_out_before():
+    subject = standard()
+    assert subject.dictionary.digest  # remembered from here on
+    fresh = Subject(subject.plain, subject.dictionary, subject.questions)
+    assert all(stranger.node.dictionary.digest != subject.dictionary.digest for stranger in fresh.strangers.values())
+
+
 class Forgetful:
     """A node that lost its memory and has other data the second time it is asked: what must never go unnoticed."""
 
