@@ -12,7 +12,7 @@ from scipy import linalg
 
 from algorithms.numerics.clusters import Clusters, check_group
 from algorithms.numerics.design import Design, compile_design, refuse_specials
-from algorithms.numerics.families import FAMILIES, Family, FamilyName
+from algorithms.numerics.families import FAMILIES, CanonicalName, Family
 from algorithms.numerics.fixed_point import Anderson
 from algorithms.numerics.gee_result import About, GeeFit, GeeResult, StdErrors, gee_result
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
@@ -48,7 +48,7 @@ class GeeParams(RegressionParams):
     formula: Formula = Field(
         description="Outcome, covariates and the variable whose values are the clusters: `ill ~ age + cluster(person)`."
     )
-    family: FamilyName = Field(
+    family: CanonicalName = Field(
         description="gaussian (identity link), binomial (logit) or poisson (log): the distribution of the outcome."
     )
     correlation: Correlation = Field(

@@ -22,7 +22,7 @@ from algorithms.numerics.cohort_estimates import (
     two_by_two,
 )
 from algorithms.numerics.design import INTERCEPT, refuse_specials
-from algorithms.numerics.families import FamilyName
+from algorithms.numerics.families import CanonicalName
 from algorithms.numerics.grouped_moments import whole
 from algorithms.numerics.grouping import Comparison, Grouping, comparison, factors_of
 from algorithms.numerics.meta_result import MetaAnalysisResult
@@ -59,7 +59,7 @@ class MetaAnalysisParams(Params):
         description="coefficient: of the cohort's own regression. Second against first group of a two-by-two table: "
         "log_rr, log_or, risk_difference. Second less first mean: mean_difference, or smd (Hedges' g).",
     )
-    family: FamilyName | None = Field(
+    family: CanonicalName | None = Field(
         None, description="For a coefficient: gaussian (the default), binomial or poisson."
     )
     term: str | None = Field(None, description="Which coefficient, as results name it: `age`, `sex[male]`, `age:dose`.")

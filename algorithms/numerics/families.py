@@ -12,7 +12,7 @@ from scipy import special
 from typing_extensions import override
 
 from algorithms.numerics.binomial import Cloglog, Logit, LogRisk, Probit, Risk
-from algorithms.numerics.likelihood import EXTREME, Family, FamilyName, LinkName, Working, weighted
+from algorithms.numerics.likelihood import EXTREME, CanonicalName, Family, FamilyName, LinkName, Working, weighted
 from algorithms.numerics.negative_binomial import NegativeBinomial
 from cohortium.quantities import Array
 
@@ -182,7 +182,7 @@ class GammaIdentity(Gamma):
         return Family.intercept(self, eta, y, weight)
 
 
-__all__ = ["FAMILIES", "LINKS", "Family", "FamilyName", "LinkName", "Working"]
+__all__ = ["FAMILIES", "LINKS", "CanonicalName", "Family", "FamilyName", "LinkName", "Working"]
 
 _KNOWN: tuple[Family, ...] = (
     *(Gaussian(), GaussianLog()),

@@ -18,6 +18,8 @@ from cohortium.data import BLOCK_ROWS
 from cohortium.quantities import Array
 
 FamilyName = Literal["gaussian", "binomial", "poisson", "gamma", "negative_binomial"]
+# Those that have a canonical link.
+CanonicalName = Literal["gaussian", "binomial", "poisson"]
 LinkName = Literal["identity", "log", "logit", "probit", "cloglog"]
 
 # Fitted probabilities (or rates) below this are told apart from 0 by nothing but a diverging coefficient.

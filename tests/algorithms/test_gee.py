@@ -311,6 +311,7 @@ class TestLimits:
             ({"order": "time"}, "`order` names the variable"),
             ({"correlation": "ar1", "order": "arm"}, "an order takes a number"),
             ({"correlation": "ar1", "order": "tmie"}, "Did you mean `time`"),
+            ({"family": "gamma"}, "family"),
             ({"formula": "ill ~ 0 + x + cluster(id)"}, "cannot leave the intercept out"),
         ],
     )

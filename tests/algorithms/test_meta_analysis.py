@@ -321,6 +321,7 @@ class TestBadInput:
             ({"formula": "bmi ~ age", "term": "nope"}, UnknownName, "nope"),
             ({"formula": "ill ~ drug", "effect": "log_rr", "term": "drug[old]"}, InvalidQuestion, "`term`"),
             ({"formula": "ill ~ drug", "effect": "log_rr", "family": "binomial"}, InvalidQuestion, "`family`"),
+            ({"formula": "bmi ~ age", "family": "negative_binomial"}, InvalidQuestion, "family"),
             ({"formula": "bmi ~ drug", "effect": "log_rr"}, FormulaError, "binary"),
             ({"formula": "ill ~ drug", "effect": "smd"}, FormulaError, "proportion"),
             ({"formula": "ill ~ cut(age, [40, 60])", "effect": "log_or"}, InvalidQuestion, "two levels"),
