@@ -148,7 +148,7 @@ def _memory(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
-def measure(size: Size) -> Measured | None:
+def measure_apart(size: Size) -> Measured | None:
     """In a process of its own; None if it takes too long or does not fit."""
     with tempfile.TemporaryDirectory(prefix="cohortium-growth-") as folder:
         command = [sys.executable, "-m", "benchmarks.growth", json.dumps(asdict(size)), folder]
@@ -166,7 +166,7 @@ def main(quick: bool) -> None:
     """Measure everything, show each figure as it comes, and write the page."""
     found = []
     for size in sizes(quick):
-        measured = measure(size)
+        measured = measure_apart(size)
         print(f"{size}: {measured or 'not within the limit'}", flush=True)
         if measured is not None:
             found.append(measured)
