@@ -190,7 +190,10 @@ def test_an_endless_head_is_cut_off_on_both_ports(folder):
         for port, piece in product(coordinator.ports, (2**17, 2**22)):
             # It may be cut off while it is being sent; then the answer is lost on the way.
             with suppress(httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
-                assert http.get(f"https://localhost:{port}/api/v1/health", headers={"X": "a" * piece}).status_code in (400, 431)
+                assert http.get(f"https://localhost:{port}/api/v1/health", headers={"X": "a" * piece}).status_code in (
+                    400,
+                    431,
+                )
         assert http.get("/health").status_code == 200
 
 
@@ -268,6 +271,7 @@ def peak_memory(pid):
 
 def test_a_renewed_certificate_is_taken_up_on_both_ports_and_a_broken_one_is_not(folder):
     with running(folder) as coordinator:
+
         def served():
             return [ssl.get_server_certificate(("localhost", port)) for port in coordinator.ports]
 
