@@ -109,6 +109,8 @@ class _Check:
 
     def _value(self, name: Name, variable: Variable, value: Value) -> None:
         match variable.type:
+            case "category" if not isinstance(value.value, str):
+                raise self._error(f"`{name}` is a category: compare it with a level in quotes.", value.position)
             case "category" if value.value not in variable.levels:
                 known = did_you_mean(str(value.value), variable.levels)
                 raise self._error(f"`{name}` has no category {value.value!r}.{known}", value.position)
