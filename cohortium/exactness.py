@@ -6,7 +6,7 @@ withheld nothing is stated: such a count is None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,9 +45,14 @@ class Exactness(BaseModel):
     )
     version: str | None = Field(None, description="Version of Cohortium that made it.")
 
-    def completed(self, *, rows: int, rounds: int, cohorts: int) -> Self:
-        """With what the loop knows; of 0 cohorts it does not know how many they were."""
-        told: dict[str, object] = {"rows": rows, "rounds": rounds, "version": cohortium.__version__}
+    def completed(self, *, rows: int, rounds: int, cohorts: int, unseen: Sequence[str] = ()) -> Self:
+        """With what the loop knows; of 0 cohorts it does not know how many they were.
+
+        `unseen` are reasons by which rows were left out before the analysis saw them: nobody tells how many.
+        """
+        excluded = {**dict.fromkeys(unseen), **self.excluded}
+        told: dict[str, object] = {"rows": rows, "rounds": rounds, "excluded": excluded}
+        told["version"] = cohortium.__version__
         if cohorts:
             told |= {"cohorts": cohorts, "encoding_error": cohorts * 2.0 ** -(FRACTION_BITS + 1)}
         return self.model_copy(update=told)

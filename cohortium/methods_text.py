@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def paragraph(result: Result) -> str:
     """The analysis's own words, then what is true of every analysis, then the references."""
     stated = result.exactness
-    told = [result.in_words(), *_rows(result), _network(result)]
+    told = [result.in_words(), *_chosen(result), *_rows(result), _network(result)]
     told += [stated.sentence()] if stated else []
     sources = references(result.analysis)
     return plain(" ".join(part for part in told if part)) + (f"\n\nReferences: {plain(sources)}" if sources else "")
@@ -27,6 +27,12 @@ def references(analysis: str) -> str:
     known = registry().get(analysis)
     found = re.search(r"Source:\s*(.*?)(?:\n\s*\n|\Z)", known.doc, re.DOTALL) if known else None
     return " ".join(found.group(1).split()) if found else ""
+
+
+def _chosen(result: Result) -> list[str]:
+    said = [f"Only rows with {result.where} took part."] if result.where else []
+    also = ", ".join(result.complete)
+    return [*said, *([f"Rows had to have a value of {also} as well, so that models share their rows."] if also else [])]
 
 
 def _rows(result: Result) -> list[str]:

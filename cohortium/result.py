@@ -59,6 +59,8 @@ class Result(BaseModel):
     _proof: _ProofSource = PrivateAttr(default_factory=lambda: _ProofSource(lambda: None))
 
     analysis: str = Field("", description="Name of the analysis.")
+    where: str | None = Field(None, description="The condition that its rows meet; None if there was none.")
+    complete: tuple[str, ...] = Field((), description="Variables that its rows have a value for, beside those it used.")
     n: int = Field(description="Rows that the analysis used.")
     n_excluded: int | None = Field(None, description="Rows left out for a missing value; None if withheld.")
     cohorts: tuple[str, ...] = Field((), description="The cohorts that answered.")
@@ -86,7 +88,9 @@ class Result(BaseModel):
         """The same result, which knows how it came about."""
         told: dict[str, Any] = {"analysis": analysis, "rounds": rounds, "cohorts": cohorts}
         if stated := self.statement():
-            told["exactness"] = stated.completed(rows=self.n, rounds=rounds, cohorts=len(cohorts))
+            asked = [f"not ({self.where})"] if self.where else []
+            asked += [f"no value of {name} (asked to be complete)" for name in self.complete]
+            told["exactness"] = stated.completed(rows=self.n, rounds=rounds, cohorts=len(cohorts), unseen=asked)
         return self.model_copy(update=told)
 
     def methods(self) -> str:

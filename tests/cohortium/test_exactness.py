@@ -8,7 +8,7 @@ from pydantic import Field
 
 import cohortium
 from cohortium import analysis as contract
-from cohortium.analysis import Analysis, conduct
+from cohortium.analysis import Analysis, Params, conduct
 from cohortium.bundle import Manifest, hashlib
 from cohortium.errors import NotVerified
 from cohortium.exactness import Exactness, approximately, exactly, lacking
@@ -33,13 +33,17 @@ class Fitted(Result):
         return [Table("Numbers", ("a",), ((1.5,),))]
 
 
+class FittedParams(Params):
+    missing: dict[str, int | None] = Field(default={})
+
+
 def analysed(params):
-    return Fitted(n=90, n_excluded=12, missing=params)
+    return Fitted(n=90, n_excluded=12, missing=params.missing)
     yield  # which makes it a generator
 
 
 FITTED = Analysis(
-    "fitted", analysed, None, Fitted, None, "Fit.\n\nBy eye. Source: Author (1999), Journal\n1:2.\n\nMore."
+    "fitted", analysed, FittedParams, Fitted, None, "Fit.\n\nBy eye. Source: Author (1999), Journal\n1:2.\n\nMore."
 )
 
 
@@ -48,8 +52,8 @@ def _registered(monkeypatch):
     monkeypatch.setattr(contract, "registry", lambda: {"fitted": FITTED})
 
 
-def fitted(missing=None, cohorts=("north", "south", "west")):
-    return conduct(FITTED, missing or {}, None, cohorts)
+def fitted(missing=None, cohorts=("north", "south", "west"), **rows):
+    return conduct(FITTED, FittedParams(missing=missing or {}, **rows), None, cohorts)
 
 
 def test_the_loop_completes_what_the_analysis_states():
@@ -86,6 +90,13 @@ def test_what_is_shown_names_every_part_and_no_withheld_count():
     assert "convergence  6 steps, final decrement 2.5e-21" in lines
     assert max(map(len, lines)) <= WIDTH
     assert all(words in shown for words in facts.values() for shown in (result._repr_html_(), as_page(result)))
+
+
+def test_rows_that_the_question_left_out_are_named_but_nobody_tells_how_many():
+    result = fitted({"bmi": 7}, where="age >= 40", complete=("sbp",))
+    left = {"not (age >= 40)": None, "no value of sbp (asked to be complete)": None, "no value of bmi": 7}
+    assert result.exactness.excluded == left
+    assert "Only rows with age >= 40 took part." in result.methods()
 
 
 def test_an_approximation_says_so_first():
