@@ -223,8 +223,8 @@ class Jobs:
                 show=lambda progress: self._show(job, progress=progress),
                 answered=lambda question, record, progress: self._answered(job, question, record, progress),
             )
-            result: Result = conduct(analysis, params, rounds.ask)
-        return finished(result, signed.cohorts)
+            result: Result = conduct(analysis, params, rounds.ask, signed.cohorts)
+        return finished(result)
 
     def _show(self, job: Unfinished, **changes: Any) -> None:
         job.view = job.view.model_copy(update=changes)
