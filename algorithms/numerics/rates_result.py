@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from algorithms.numerics.rates import Rate, RateRatio, Standardised
 from cohortium import report
+from cohortium.exactness import POOLED, Exactness, exactly, lacking
 from cohortium.result import Result
 
 if TYPE_CHECKING:
@@ -58,18 +59,29 @@ class IncidenceRatesResult(Result):
             raise KeyError(f"{group} is withheld")
         return found
 
+    def in_words(self) -> str:
+        """Rates, their limits, and what they are standardised by."""
+        level = f"{100 * self.confidence:g}%"
+        direct = f" and, standardised directly to {self.standard}, gamma (Fay-Feuer) limits" if self.standard else ""
+        indirect = " Observed were compared with expected events, with exact limits." if self._smrs() else ""
+        return (
+            f"Events and person-years ({self.formula}) were counted by attained age, group and period over all cohorts "
+            f"together; rates have {level} exact Poisson limits{direct}. Ratios of rates have limits on the log "
+            f"scale.{indirect}"
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled rates in the age bands that are shown."""
+        none = {} if self.no_follow_up == 0 else {"no follow-up": self.no_follow_up}
+        return exactly(f"{POOLED}, in the age bands that are shown", excluded=lacking(self.missing) | none)
+
     def tables(self) -> list[report.Table]:
         """Groups; ratios; SIR or SMR; bands."""
         level = f"{100 * self.confidence:g}% CI"
         limits = (f"{level} low", f"{level} high")
         shown = {name: found for name, found in self.rates.items() if found is not None}
         found = [self._groups(limits), *_ratios(shown, limits)]
-        smr = tuple(
-            (name, s.observed, s.expected, s.ratio, s.ci_low, s.ci_high)
-            for name, s in ((name, g.smr) for name, g in shown.items())
-            if s is not None
-        )
-        if smr:
+        if smr := tuple((name, s.observed, s.expected, s.ratio, s.ci_low, s.ci_high) for name, s in self._smrs()):
             columns = ("group", "observed", "expected", "SIR or SMR", *limits)
             found.append(report.Table("Standardised incidence or mortality ratio", columns, smr))
         headings = ("group", "age", "events", "person-years", "rate", *limits)
@@ -97,6 +109,9 @@ class IncidenceRatesResult(Result):
 
         what = f"standardised rate ({self.standard})" if standardised else "crude rate"
         return comparison_charts.means(rows, title=f"{what} per {self.per:g} person-years")
+
+    def _smrs(self) -> list[tuple[str, Standardised]]:
+        return [(name, g.smr) for name, g in self.rates.items() if g is not None and g.smr is not None]
 
     def _groups(self, limits: tuple[str, str]) -> report.Table:
         named = ("group", "events", "person-years", "crude rate", *limits)
