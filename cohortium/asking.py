@@ -142,9 +142,9 @@ def _verified(cohort: str, answer: Answer, asked: Asked, digest: str, roster: Ro
     return vector
 
 
-def finished(result: R, cohorts: tuple[str, ...]) -> R:
+def finished(result: R) -> R:
     """The result of an analysis as it is handed out by a real network."""
     told = result.warnings
-    if len(cohorts) < MIN_COHORTS:
+    if len(result.cohorts) < MIN_COHORTS:
         told += (f"Insecure: a sum over fewer than {MIN_COHORTS} cohorts tells each of them the others' numbers.",)
-    return result.model_copy(update={"cohorts": cohorts, "warnings": told})
+    return result.model_copy(update={"warnings": told})

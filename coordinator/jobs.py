@@ -234,8 +234,8 @@ class Jobs:
                 show=lambda progress: self._show_progress(job, progress),
                 answered=lambda question, record, progress: self._answered(job, question, record, progress),
             )
-            result: Result = conduct(analysis, params, rounds.ask)
-        return finished(result, signed.cohorts)
+            result: Result = conduct(analysis, params, rounds.ask, signed.cohorts)
+        return finished(result)
 
     def _park(self, job: Unfinished, cohorts: tuple[str, ...]) -> None:
         """Set a job aside until one of these cohorts has decided about it."""
