@@ -44,46 +44,48 @@ class Standing:
 
 def influence_sums(fitted: Fitted, rules: Rules, at: Standing) -> InfluenceSums:
     """One cohort's part."""
-    people, own = fitted.people, fitted.people.params.profiled
+    people, own, weights = fitted.people, fitted.people.params.profiled, Weights(fitted, rules)
     width = people.design.width + own
-    d, derivatives = _influence(fitted, rules, at)
-    residuals = [fitted.residual(m) for m in range(MODELS)]
-    informations = [fitted.information(m) for m in range(MODELS)]
     products, slopes = np.zeros((MEANS + MODELS * width,) * 2), np.zeros((MODELS, MEANS, width))
     weighted = np.zeros((MODELS, width))
     for rows, block in people.blocks(fitted.standard):
         x = np.column_stack([np.ones(len(block)), block]) if own else block
-        z = np.column_stack([d[:, rows].T, *(x * r[rows, None] for r in residuals)])
+        d, derivatives = _influence(fitted, weights, at, rows)
+        z = np.column_stack([d.T, *(x * fitted.residual(m, rows)[:, None] for m in range(MODELS))])
         products += z.T @ z
         for m in range(MODELS):
-            slopes[m] += derivatives[m][:, rows] @ x
-            weighted[m] += informations[m][rows] @ x
+            slopes[m] += derivatives[m] @ x
+            weighted[m] += fitted.information(m, rows) @ x
     if own:
-        products, slopes = _without_intercepts(products, slopes, weighted)
+        moved = MEANS if rules.estimand == "overlap" else MEANS - 2
+        products, slopes = _without_intercepts(products, slopes, weighted, moved)
     return InfluenceSums(n=len(people), products=products, slopes=slopes)
 
 
-def _influence(fitted: Fitted, rules: Rules, at: Standing) -> tuple[Array, Array]:
-    """D, (6, rows), and its derivatives by the linear predictor of each model, (models, 6, rows)."""
-    weights, n = Weights(fitted, rules), len(fitted.people)
-    (h, dh), treated, y = weights.target, fitted.people.treated, fitted.outcome
-    d, by = np.zeros((ESTIMATORS, 2, n)), np.zeros((MODELS, ESTIMATORS, 2, n))
+def _influence(fitted: Fitted, weights: Weights, at: Standing, rows: slice) -> tuple[Array, Array]:
+    """D of some rows, (6, rows), and its derivatives by the linear predictor of each model, (models, 6, rows)."""
+    treated, y, factors = fitted.people.treated[rows], fitted.outcome[rows], weights.rules.factors
+    h, dh = (part[rows] for part in weights.target)
+    d, by = np.zeros((ESTIMATORS, 2, len(y))), np.zeros((MODELS, ESTIMATORS, 2, len(y)))
     for a, arm in enumerate((~treated, treated)):
-        m, slope = fitted.mean(1 + a), fitted.slope(1 + a)
-        w, dw = np.where(arm, weights.values, 0.0), np.where(arm, weights.slopes, 0.0)
+        m, slope = fitted.mean(1 + a, rows), fitted.slope(1 + a, rows)
+        w, dw = (np.where(arm, part[rows], 0.0) for part in (weights.values, weights.slopes))
         d[0, a], by[0, 0, a] = (scaled * (y - at.means[0, a]) / at.weight[a] for scaled in (w, dw))
         # As shares of the target population the weights are not stabilised.
-        w, dw = w / rules.factors[a], dw / rules.factors[a]
+        w, dw = w / factors[a], dw / factors[a]
         off = [m - at.means[k, a] for k in (1, 2)]
         d[1, a], by[0, 1, a], by[1 + a, 1, a] = (part / at.target for part in (h * off[0], dh * off[0], h * slope))
         d[2, a] = (h * off[1] + w * (y - m)) / at.target
         by[0, 2, a] = (dh * off[1] + dw * (y - m)) / at.target
         by[1 + a, 2, a] = (h - w) * slope / at.target
-    return d.reshape(MEANS, n), by.reshape(MODELS, MEANS, n)
+    return d.reshape(MEANS, -1), by.reshape(MODELS, MEANS, -1)
 
 
-def _without_intercepts(products: Array, slopes: Array, weighted: Array) -> tuple[Array, Array]:
-    """Products and slopes of the common coefficients alone, from those with an intercept first in every model."""
+def _without_intercepts(products: Array, slopes: Array, weighted: Array, moved: int) -> tuple[Array, Array]:
+    """Products and slopes of the common coefficients alone, from those with an intercept first in every model.
+
+    Of the means the first `moved` are moved by the fit: the augmented ones of ATE and ATT are not (see `covariance`).
+    """
     width = slopes.shape[2]
     per = np.divide(1.0, weighted[:, 0], out=np.zeros(MODELS), where=weighted[:, 0] > 0)
     centre = weighted[:, 1:] * per[:, None]
@@ -92,7 +94,7 @@ def _without_intercepts(products: Array, slopes: Array, weighted: Array) -> tupl
     for m in range(MODELS):
         to = slice(MEANS + m * (width - 1), MEANS + (m + 1) * (width - 1))
         intercept = MEANS + m * width
-        take[:MEANS, intercept] = slopes[m, :, 0] * per[m]
+        take[:moved, intercept] = slopes[m, :moved, 0] * per[m]
         take[to, intercept] = -centre[m]
         take[to, intercept + 1 : intercept + width] = np.eye(width - 1)
     left = slopes[:, :, 1:] - slopes[:, :, :1] * centre[:, None, :]

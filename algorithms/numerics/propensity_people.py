@@ -26,6 +26,7 @@ from cohortium.quantities import Array, Count, Counts, Flag, FlagKind, SumOver, 
 
 # The models, in this order: of the treatment, and of the outcome of the untreated and of the treated.
 MODELS = 3
+_EVERYBODY = slice(None)
 Mask = NDArray[np.bool_]
 
 
@@ -173,29 +174,32 @@ class Fitted:
             self.bounded &= bool(np.isfinite(intercept))
             self.eta[m] += intercept
 
-    def mean(self, m: int) -> Array:
-        """Everybody's mean under model `m`, shape (rows,)."""
-        if (known := self.constant[m]) is not None:
-            return np.full(len(self.people), known)
-        return np.asarray(special.expit(self.eta[m])) if self.families[m].name == "binomial" else self.eta[m]
+    def mean(self, m: int, rows: slice = _EVERYBODY) -> Array:
+        """Means under model `m`, shape (rows,)."""
+        eta, known = self.eta[m][rows], self.constant[m]
+        if known is not None:
+            return np.full(len(eta), known)
+        return np.asarray(special.expit(eta)) if self.families[m].name == "binomial" else eta
 
-    def slope(self, m: int) -> Array:
-        """How fast that mean grows with the linear predictor, shape (rows,)."""
+    def slope(self, m: int, rows: slice = _EVERYBODY) -> Array:
+        """How fast these means grow with the linear predictor, shape (rows,)."""
+        eta = self.eta[m][rows]
         if self.constant[m] is not None:
-            return np.zeros(len(self.people))
+            return np.zeros(len(eta))
         if self.families[m].name == "binomial":
-            return np.asarray(special.expit(self.eta[m]) * special.expit(-self.eta[m]))
-        return np.ones(len(self.people))
+            return np.asarray(special.expit(eta) * special.expit(-eta))
+        return np.ones(len(eta))
 
-    def residual(self, m: int) -> Array:
+    def residual(self, m: int, rows: slice = _EVERYBODY) -> Array:
         """Outcome less mean of those whom model `m` is fitted to, 0 for the others, shape (rows,)."""
-        part = self.members[m] if self.fitted[m] else np.zeros(len(self.people), bool)
-        return np.where(part, self.outcomes[m] - self.mean(m), 0.0)
+        return np.where(self._part(m, rows), self.outcomes[m][rows] - self.mean(m, rows), 0.0)
 
-    def information(self, m: int) -> Array:
+    def information(self, m: int, rows: slice = _EVERYBODY) -> Array:
         """What everybody adds to the information about their own linear predictor, shape (rows,)."""
-        part = self.members[m] if self.fitted[m] else np.zeros(len(self.people), bool)
-        return np.where(part, self.slope(m), 0.0)
+        return np.where(self._part(m, rows), self.slope(m, rows), 0.0)
+
+    def _part(self, m: int, rows: slice) -> Mask:
+        return self.members[m][rows] & self.fitted[m]
 
     def terms(self, active: Array) -> FitTerms:
         """Sums of the models that are `active`."""

@@ -59,9 +59,9 @@ def weighted_people(data: Data, params: PropensityParams, weights: Weights, comp
     return Data(hazard.dictionary, {**columns, WEIGHT: weights.values}, len(weights.values), data.least_group)
 
 
-def weighted_hazard(data: Data, params: PropensityParams, coefficient: float) -> WeightedHazard:
-    """One cohort's part, at a log hazard ratio; `data` are `weighted_people`."""
-    rows, at = Rows(data, params.hazard, _ONE), np.array([coefficient])
+def weighted_hazard(people: Data, params: PropensityParams, coefficient: float) -> WeightedHazard:
+    """One cohort's part, at a log hazard ratio; `people` are `weighted_people`."""
+    rows, at = Rows(people, params.hazard, _ONE), np.array([coefficient])
     found = likelihood(rows, at, np.ones((1, rows.sets.nowhere)))
     residuals = 0.0 if found is None else float(meat(rows, rows.predictor(at), Hazard.of(found))[0, 0])
     return WeightedHazard(
@@ -88,11 +88,11 @@ def _newton_terms(total: WeightedHazard) -> NewtonTerms:
     )
 
 
-def weighted_life_table(data: Data, params: PropensityParams) -> WeightedLifeTable:
-    """One cohort's part of the curves; `data` are `weighted_people`."""
+def weighted_life_table(people: Data, params: PropensityParams) -> WeightedLifeTable:
+    """One cohort's part of the curves; `people` are `weighted_people`."""
     shape = (2, params.grid.points + 1)
     tables = np.zeros((5, *shape))
-    for block in data.blocks(list(data.columns)):
+    for block in people.blocks(list(people.columns)):
         _, leaving, event = follow_up(block, params.grid)
         arm = params.hazard.design.matrix(block)[:, 0] > 0
         cell, w = arm * shape[1] + leaving, block[WEIGHT]

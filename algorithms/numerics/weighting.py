@@ -71,7 +71,6 @@ class Weights:
         self.treated: Mask = fitted.people.treated
         self.rules, self._logit = rules, fitted.eta[0]
         self.score = fitted.mean(0)
-        self.factor = rules.factors[self.treated.astype(np.intp)]
 
     @cached_property
     def logarithm(self) -> Array:
@@ -79,7 +78,7 @@ class Weights:
         e, other = -np.logaddexp(0.0, -self._logit), -np.logaddexp(0.0, self._logit)  # log e, log(1 - e)
         own = np.where(self.treated, e, other)
         target = {"ATE": np.zeros_like(e), "ATT": e, "overlap": e + other}[self.rules.estimand]
-        return np.asarray(target - own + np.log(self.factor))
+        return np.asarray(target - own + np.log(self.rules.factors)[self.treated.astype(np.intp)])
 
     @cached_property
     def values(self) -> Array:
@@ -107,7 +106,7 @@ class Weights:
         low, high = self.rules.limits
         return np.asarray(np.where((self.logarithm > low) & (self.logarithm < high), growth * self.values, 0.0))
 
-    @property
+    @cached_property
     def target(self) -> tuple[Array, Array]:
         """How much everybody belongs to the target population, and the derivative of that; each of shape (rows,)."""
         e, other = self.score, special.expit(-self._logit)
