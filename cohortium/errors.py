@@ -5,6 +5,7 @@ CohortiumError
 │   ├── FormulaError     … and the formula or condition says where: points at the character
 │   └── UnknownName      a variable, cohort, analysis or category that does not exist here
 ├── Refused              a disclosure rule forbids an answer; says which rule and whose
+├── AwaitingApproval     nothing is wrong: the operators of some cohorts have yet to decide about the job
 ├── CannotEstimate       the data do not support the estimate
 │   ├── Collinear        design columns that are combinations of others
 │   ├── Separation       the likelihood has no finite maximum
@@ -136,6 +137,14 @@ class Refused(CohortiumError):
 
     def problem(self) -> Problem:  # noqa: D102 - as above, with the rule
         return super().problem().model_copy(update={"rule": self.rule})
+
+
+class AwaitingApproval(CohortiumError):
+    """The operators of `cohorts` have yet to decide about the job; the same question is asked again when they have."""
+
+    def __init__(self, message: str, *, cohort: str | None = None, cohorts: tuple[str, ...] = ()) -> None:
+        super().__init__(message, cohort=cohort)
+        self.cohorts = cohorts
 
 
 class CannotEstimate(CohortiumError):
