@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cohortium import report
+from cohortium.exactness import Exactness, approximately, exactly, lacking
 from cohortium.result import Estimate, Result
 
 if TYPE_CHECKING:
@@ -83,12 +84,58 @@ class PropensityResult(Result):
     curves: dict[str, WeightedCurve] = Field(default={}, description="Weighted survival per arm, with `interval`.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
     iterations: int = Field(description="Newton steps of the propensity model.")
+    decrement: float = Field(description="Squared distance to its optimum in standard errors before the last step.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
 
     @property
     def largest_imbalance(self) -> float:
         """The largest standardised mean difference after weighting, whatever its sign."""
         return max((abs(b.weighted_smd) for b in self.balance.values()), default=0.0)
+
+    def in_words(self) -> str:
+        """Weights, models, estimators and standard errors."""
+        own = ", with intercepts per cohort" if self.cohort_effect == "stratified" else ""
+        cut = f", cut at {self.limits[0]:.4g} and {self.limits[1]:.4g}" if self.limits else ""
+        weights = "overlap weights" if self.estimand == "overlap" else f"inverse probability weights ({self.estimand})"
+        return (
+            f"Propensity scores were estimated by logistic regression ({self.formula}){own}, and turned into {weights}"
+            f"{cut}. Balance was judged by standardised mean differences before and after weighting."
+            f"{self._effect_in_words()}"
+        )
+
+    def _effect_in_words(self) -> str:
+        if self.log_hazard_ratio is not None:
+            curves = (
+                " Weighted survival curves have the variance of Xie & Liu (2005), Stat Med 24:3089."
+                if self.curves
+                else ""
+            )
+            return (
+                f" The hazard ratio of {self.outcome} comes from a weighted Cox model with a baseline hazard per "
+                f"cohort and a robust standard error that takes the weights as known.{curves}"
+            )
+        if not self.effects:
+            return ""
+        models = (
+            f" Predictions come from a {self.family} model of {self.outcome} in either arm with the same confounders."
+            if len(self.effects) > 1
+            else ""
+        )
+        return (
+            f" Effects on {self.outcome} were estimated by {', '.join(self.effects).replace('_', '-')}.{models} "
+            f"Standard errors are stacked (sandwich) over all models, with {100 * self.confidence:g}% intervals."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the estimates from pooled records, unless weights are cut where only groups of them are known."""
+        told: dict[str, Any] = {"iterations": self.iterations, "decrement": self.decrement}
+        told["excluded"] = lacking(self.missing)
+        if self.limits:
+            why = "weights are cut at quantiles that are known up to groups of neighbours, because no weight is told"
+            return approximately(why, **told)
+        added = ", an indicator of every cohort added to every model" if self.cohort_effect == "stratified" else ""
+        hazard = "; the hazards with the cohort as a stratum" if self.log_hazard_ratio is not None else ""
+        return exactly(f"equals the same estimates from the pooled records{added}{hazard}", **told)
 
     def tables(self) -> list[report.Table]:
         """Effects first, if an outcome was given; balance; arms; scores; the propensity model."""

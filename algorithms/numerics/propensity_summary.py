@@ -88,6 +88,7 @@ def summary(plan: PropensityPlan, scores: Fit, total: WeightedSums, limits: tupl
         "limits": limits,
         "missing": {name: _whole(m) for name, m in zip(params.variables, prepared.missing, strict=True)},
         "iterations": scores.iterations,
+        "decrement": scores.decrement,
         "dropped": plan.dropped,
     }
     return Summary(plan, fields, tuple(_warnings(plan, fields)))
