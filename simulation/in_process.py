@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import cohortium
 from cohortium.analysis import Analysis, Params, Question, conduct, find, registry
-from cohortium.asking import combine, compose
+from cohortium.asking import Answer, combine, compose
 from cohortium.client import Network
 from cohortium.data import Data
 from cohortium.dictionary import VARIABLE_NAME, Dictionary
@@ -37,9 +37,10 @@ from cohortium.messages import (
     JobView,
     NetworkView,
     Progress,
+    QuestionMessage,
     VariableView,
 )
-from cohortium.quantities import Sums
+from cohortium.quantities import Array, Sums
 from node.answer import CohortNode
 from node.data import load
 from node.disclosure import Policy
@@ -93,15 +94,32 @@ def _load(table: pa.Table, dictionary: Dictionary) -> Data:
     return load(table, dictionary, absent=[n for n in dictionary.variables if n not in table.column_names])
 
 
+AskNodes = Callable[[Mapping[str, CohortNode], QuestionMessage, Mapping[str, Array]], Mapping[str, Answer]]
+"""Puts a question with its broadcast values to nodes, and returns their answers by cohort."""
+
+
+class Threads:
+    """Nodes compute side by side, as they would on machines of their own."""
+
+    def __init__(self, nodes: int) -> None:
+        self._pool = ThreadPoolExecutor(min(nodes, os.cpu_count() or 1), thread_name_prefix="cohort")
+
+    def __call__(
+        self, nodes: Mapping[str, CohortNode], question: QuestionMessage, broadcast: Mapping[str, Array]
+    ) -> Mapping[str, Answer]:
+        """The answers by cohort (see `AskNodes`)."""
+        replies = self._pool.map(lambda node: node.reply(question, broadcast), nodes.values())
+        return dict(zip(nodes, replies, strict=True))
+
+
 class InProcess:
     """The service behind a simulated network (see `cohortium.client.Service`): nodes are objects, jobs are threads."""
 
-    def __init__(self, nodes: Mapping[str, CohortNode], dictionary: Dictionary) -> None:
+    def __init__(self, nodes: Mapping[str, CohortNode], dictionary: Dictionary, ask: AskNodes | None = None) -> None:
         self.nodes = nodes
         self._dictionary = dictionary
         self._jobs: dict[str, _Job] = {}
-        # Nodes compute side by side, as they would on machines of their own.
-        self._pool = ThreadPoolExecutor(min(len(nodes), os.cpu_count() or 1), thread_name_prefix="cohort")
+        self._ask = ask or Threads(len(nodes))
 
     def network(self) -> NetworkView:
         """What network this is."""
@@ -151,7 +169,7 @@ class InProcess:
                 raise UnknownName.of("cohort", name, self.nodes)
         if not cohorts:
             raise InvalidQuestion("Ask at least one cohort.")
-        job = _Job(analysis, params, {name: self.nodes[name] for name in cohorts}, request.study, self._pool)
+        job = _Job(analysis, params, {name: self.nodes[name] for name in cohorts}, request.study, self._ask)
         self._jobs[job.view.id] = job
         job.start()
         return job.view
@@ -195,9 +213,9 @@ class _Job:
         params: Params,
         nodes: Mapping[str, CohortNode],
         study: str,
-        pool: ThreadPoolExecutor,
+        ask: AskNodes,
     ) -> None:
-        self.analysis, self.params, self.nodes, self.pool = analysis, params, nodes, pool
+        self.analysis, self.params, self.nodes, self.ask = analysis, params, nodes, ask
         self.finished: Future[bytes] = Future()
         self.changed = threading.Condition()
         self.view = JobView(
@@ -257,8 +275,7 @@ class _Job:
         message = compose(
             question, self.analysis, self.params, job=self.view.id, round_=round_, cohorts=tuple(self.nodes)
         )
-        replies = self.pool.map(lambda node: node.reply(message, question.broadcast), self.nodes.values())
-        return combine(question, self.analysis, dict(zip(self.nodes, replies, strict=True)))
+        return combine(question, self.analysis, self.ask(self.nodes, message, question.broadcast))
 
     def _end(self, state: JobState, **changes: Any) -> None:
         with self.changed:
