@@ -111,4 +111,5 @@ def test_a_refusal_ends_the_job_with_the_operators_reason(local):
         job.result(timeout=30)
     assert (refused.value.rule, refused.value.cohort) == ("approval", "north")
     assert job.state is JobState.refused
+    assert "the operator of `north`" in command("explain", job.id, **local.environment())
     assert "0 waiting" in operator(local, "requests")
