@@ -93,6 +93,7 @@ def test_a_job_waits_through_restarts_until_the_operator_approves(local):
     assert request["job"].startswith(job.id)
     assert (request["state"], request["study"], request["variables"]) == ("waiting", "e2e", ["y", "x"])
     assert "approval of north" in command("job", job.id, **local.environment())
+    assert "numbers are shown in a terminal" in operator(local, "preview", job.id)
     assert "approved" in operator(local, "approve", job.id)
     decided = time.monotonic()
     result = again.result(timeout=30)
