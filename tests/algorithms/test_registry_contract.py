@@ -19,7 +19,7 @@ import algorithms
 from cohortium.analysis import conduct, find, registry
 from cohortium.data import Data
 from cohortium.quantities import Array, Count, Counts, Kind, SumOver, Sums
-from cohortium.secure_sum import add_up, encode
+from cohortium.secure_sum import add_up, decode, encode
 from simulation import network
 
 ANALYSES = sorted(registry())
@@ -93,7 +93,8 @@ def _conduct(name, example, cohorts, seen=None):
         answers = {str(k): encode(statistic(data, params, **values)) for k, data in enumerate(cohorts)}
         if seen is not None:
             seen.append((question.statistic, answers))
-        return add_up(find(name).sums(question.statistic), answers)
+        record = find(name).sums(question.statistic)
+        return {k: decode(record, a) for k, a in answers.items()} if question.per_cohort else add_up(record, answers)
 
     return conduct(find(name), params, ask_all_nodes, tuple(map(str, range(len(cohorts)))))
 
