@@ -56,10 +56,10 @@ def two_cuts(at: Attempt) -> dict[str, float]:
 def steep_transformation(at: Attempt) -> dict[str, float]:
     """A transformation that is huge for the oldest and nothing for others: their income is what the model fits there.
 
-    exp(age)^0.25 of 97 is twenty times that of 85.
+    exp(age)^0.3 of 97 is forty times that of 85.
     """
-    column = "exp(age)^0.25"
-    value = math.exp(at.target.known["age"]) ** 0.25
+    column = "exp(age)^0.3"
+    value = math.exp(at.target.known["age"]) ** 0.3
     return {"income": _fitted(at, f"income ~ {column}", {column: value})}
 
 

@@ -88,8 +88,9 @@ def two_grids(at: Attempt) -> dict[str, float]:
     """The same from two coarse grids, one with a point just before that day and one with a point just after it."""
     time = at.target.known["time"]
     died, left = [], []
-    for end, parts in ((time - 1, 3), (time + 1, 2)):
-        curve = at.ask("kaplan_meier", formula="Surv(time, dead) ~ 1", interval=end / parts)["all"]
+    for end in (time - 1, time + 1):
+        grid = {"interval": end / 2, "until": 1.5 * end}
+        curve = at.ask("kaplan_meier", formula="Surv(time, dead) ~ 1", **grid)["all"]
         earlier = [i for i, t in enumerate(curve.time) if t <= end + 1e-6]
         died.append(sum(curve.events[i] for i in earlier))
         left.append(sum(curve.events[i] + curve.censored[i] for i in earlier))

@@ -12,7 +12,7 @@ from algorithms.glm import newton_terms
 from cohortium.analysis import Params, Question, ask
 from cohortium.quantities import Array
 from simulation.attacks.attack import attack
-from simulation.attacks.attempt import Attempt, Rounds, shown
+from simulation.attacks.attempt import Attempt, Blocked, Rounds, shown
 
 STEP = "METHODS R12; Gambs et al. (2012); Boenisch et al. (2023), When the curious abandon honesty, EuroS&P"
 NO_KNOTS = np.zeros((0, 7))
@@ -91,20 +91,28 @@ def many_folds(at: Attempt) -> dict[str, float]:
     Who is in which fold follows from the row and the seed, so every fold's total is an equation in the rows' values;
     with as many as there are rows they are solved. Rows beyond the other cohorts' last are one cohort's.
     """
-    folds, row, rows = 5, int(at.target.known["row"]), int(at.target.known["rows"])
-    equations, totals = [], []
-    for seed in range(rows // (folds - 1) + 4):
-
-        def rounds(params: Params) -> Generator[Question, Any, Array]:  # noqa: ARG001
-            zero, one = np.zeros(2), np.ones(2)
-            answer = yield from ask(products, centre=zero, per_unit=one, units=np.array([0.0, 1.0, 1.0, 0.0]))
-            return np.asarray(answer.test_sums[:, -1])
-
+    folds, row, rows = 3, int(at.target.known["row"]), int(at.target.known["rows"])
+    equations: list[Array] = []
+    totals: list[Array] = []
+    for seed in range(3 * rows):
         asked = {"formula": "income ~ age", "cohort_effect": "common", "folds": folds, "seed": seed}
-        totals.append(at.drive("elastic_net", rounds, **asked))
-        equations.append(fold_numbers(rows, folds, seed) == np.arange(folds)[:, None])
-    solved = np.linalg.lstsq(np.concatenate(equations).astype(float), np.concatenate(totals))[0]
+        try:
+            totals.append(at.drive("elastic_net", _test_sums, **asked))
+        except Blocked:
+            if not totals or seed == 3 * rows - 1:
+                raise
+            continue
+        equations.append((fold_numbers(rows, folds, seed) == np.arange(folds)[:, None]).astype(float))
+        if len(totals) * (folds - 1) > rows + 2:
+            break
+    solved = np.linalg.lstsq(np.concatenate(equations), np.concatenate(totals))[0]
     return {"income": shown(float(solved[row]))}
+
+
+def _test_sums(params: Params) -> Generator[Question, Any, Array]:  # noqa: ARG001 - what a coordinator is called with
+    zero, one = np.zeros(2), np.ones(2)
+    answer = yield from ask(products, centre=zero, per_unit=one, units=np.array([0.0, 1.0, 1.0, 0.0]))
+    return np.asarray(answer.test_sums[:, -1])
 
 
 def fold_numbers(rows: int, folds: int, seed: int) -> Array:
@@ -141,7 +149,7 @@ def _tilt(at: Attempt) -> Rounds:
     def rounds(params: Params) -> Generator[Question, Any, Array]:  # noqa: ARG001
         answer = yield from ask(
             newton_terms,
-            coefficients=np.array([-25.0, 0.6, 0.0]),
+            coefficients=np.array([-23.5, 0.55, 0.0]),
             centre=np.array([0.0, 20.0, 0.0]),
             per_unit=np.ones(3),
             units=np.array([0.0, 1.0, 1.0, 0.0]),

@@ -88,7 +88,7 @@ def _people(rng: np.random.Generator, n: int, cohort: str) -> dict[str, list[obj
         return np.where(np.abs(values - own) <= apart, own + 3 * apart, values)  # type: ignore[operator]
 
     age = np.round(rng.uniform(20, 85, n), 1)
-    bmi = np.round(away("bmi", rng.normal(29, 4, n).clip(16, 50)), 2)
+    bmi = np.round(away("bmi", rng.normal(31, 4, n).clip(16, 50)), 2)
     time = away("time", rng.integers(1, 3600, n))
     trade = rng.choice(LEVELS["trade"], n)
     sex = np.where(trade == "fisher", "male", rng.choice(LEVELS["sex"], n))
