@@ -14,10 +14,10 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from cohortium.analysis import Analysis, find, registry
+from cohortium.analysis import Analysis, Params, find, registry
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled, UnknownName
 from cohortium.listing import Listing, analysis_row, cohort_row, variable_row
@@ -279,19 +279,19 @@ def _method(study: Study, analysis: Analysis[Any, Any]) -> Callable[..., Job]:
     return ask
 
 
-def _signature(params: type[BaseModel]) -> inspect.Signature:
+def _signature(params: type[Params]) -> inspect.Signature:
     keyword = inspect.Parameter.KEYWORD_ONLY
     # The annotation without its bounds: those are in the description.
     types = {name: field.annotation for name, field in params.model_fields.items()}
-    parameters = inspect.signature(params).parameters.values()
-    own = [p.replace(kind=keyword, annotation=types[p.name]) for p in parameters]
+    parameters = inspect.signature(params).parameters
+    own = [parameters[name].replace(kind=keyword, annotation=types[name]) for name in params.told()]
     cohorts = inspect.Parameter("cohorts", keyword, default=None, annotation=Sequence[str] | None)
     return inspect.Signature([*own, cohorts], return_annotation=Job)
 
 
 def describe(analysis: Analysis[Any, Any]) -> str:
     """An analysis and its parameters, as help() shows them."""
-    fields = analysis.params.model_fields.items()
+    fields = analysis.params.told().items()
     return "\n".join([analysis.doc, "", *(f"{name}: {field.description or ''}" for name, field in fields)])
 
 

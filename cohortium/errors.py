@@ -2,7 +2,7 @@
 
 CohortiumError
 ├── InvalidQuestion      the question cannot be asked as it stands: nothing was computed
-│   ├── FormulaError     … and the formula says where: points at the character
+│   ├── FormulaError     … and the formula or condition says where: points at the character
 │   └── UnknownName      a variable, cohort, analysis or category that does not exist here
 ├── Refused              a disclosure rule forbids an answer; says which rule and whose
 ├── CannotEstimate       the data do not support the estimate
@@ -95,7 +95,7 @@ class InvalidQuestion(CohortiumError):
 
 
 class FormulaError(InvalidQuestion):
-    """A formula that the closed grammar, or the dictionary, does not allow; `position` is the 0-based character."""
+    """A formula or condition that the closed grammar, or the dictionary, forbids; `position`: the 0-based character."""
 
     def __init__(self, message: str, formula: str, position: int) -> None:
         super().__init__(message)

@@ -27,9 +27,14 @@ WIDTH = 110
 WITHHELD = "withheld"
 _BACKENDS = ("pandas", "polars", "pyarrow")
 # Shown first and in this order where a result has them; what else it has follows.
-_HEADING = ("formula", "family", "link", "cohort_effect", "cohorts", "n", "n_excluded", "rounds")
+_HEADING = ("formula", "where", "complete", "family", "link", "cohort_effect", "cohorts", "n", "n_excluded", "rounds")
 _NOT_SHOWN = {"analysis", "warnings"}
-_NAMES = {"n": "people", "n_excluded": "excluded (missing values)", "cohort_effect": "cohort effect"}
+_NAMES = {
+    "complete": "also complete",
+    "n": "people",
+    "n_excluded": "excluded (missing values)",
+    "cohort_effect": "cohort effect",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ def _shown(result: Result, fields: list[str]) -> list[tuple[str, str]]:
 def _fact(field: str, value: Any) -> str | None:
     if field == "cohorts":
         return f"{', '.join(value)} ({len(value)})" if value else None
+    if field == "complete":
+        return ", ".join(value) or None
     if value is None:
         return WITHHELD if field == "n_excluded" else None
     if isinstance(value, bool):

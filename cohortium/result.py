@@ -55,6 +55,8 @@ class Result(BaseModel):
     _proof: _ProofSource = PrivateAttr(default_factory=lambda: _ProofSource(lambda: None))
 
     analysis: str = Field("", description="Name of the analysis.")
+    where: str | None = Field(None, description="The condition that its rows meet; None if there was none.")
+    complete: tuple[str, ...] = Field((), description="Variables that its rows have a value for, beside those it used.")
     n: int = Field(description="Rows that the analysis used.")
     n_excluded: int | None = Field(None, description="Rows left out for a missing value; None if withheld.")
     cohorts: tuple[str, ...] = Field((), description="The cohorts that answered.")

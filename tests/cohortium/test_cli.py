@@ -251,9 +251,16 @@ class OddParams(Params):
 def test_values_of_several_types_are_json_or_text():
     line = ["--either", "many", "--level", "2", "--table", '{"a": 1}']
     command = click.Command("odd", params=options.options(OddParams), callback=lambda **given: given)
-    given = command.main(line, standalone_mode=False)
+    given = {name: value for name, value in command.main(line, standalone_mode=False).items() if value is not None}
     assert given == {"either": "many", "level": 2, "table": {"a": 1}}
     assert OddParams.parse(given).level == 2
+
+
+def test_every_analysis_can_be_asked_of_a_subgroup_and_says_so_last():
+    command = click.Command("odd", params=options.options(OddParams), callback=lambda **given: given)
+    assert [option.name for option in command.params] == ["either", "level", "table", "where", "complete"]
+    given = command.main(["--where", "age >= 40", "--complete", "bmi, age"], standalone_mode=False)
+    assert (given["where"], given["complete"]) == ("age >= 40", ["bmi", "age"])
 
 
 @pytest.mark.parametrize("name", sorted(registry()))
