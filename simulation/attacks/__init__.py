@@ -5,7 +5,7 @@ report = attacks.run(cohortium.connect(...), target)                # over a rea
 """
 
 from simulation.attacks import differencing, formulas, orders, repetition, steering, tables  # noqa: F401 - registers
-from simulation.attacks.attack import Attack, Outcome, Report, attack, attacks, run
+from simulation.attacks.attack import Attack, Outcome, Report, attack, attacks, explanations, find, run
 from simulation.attacks.attempt import Attempt, Blocked, Target
 from simulation.attacks.victim import VICTIM, cohorts, made_up
 
@@ -20,6 +20,8 @@ __all__ = [
     "attack",
     "attacks",
     "cohorts",
+    "explanations",
+    "find",
     "made_up",
     "run",
 ]

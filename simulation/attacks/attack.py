@@ -9,6 +9,7 @@ from typing import Literal
 
 from cohortium import report
 from cohortium.client import Network
+from cohortium.errors import UnknownName
 from simulation.attacks.attempt import Attempt, Blocked, OutOfReach, Target
 
 Power = Literal["researcher", "curious coordinator", "malicious coordinator"]
@@ -33,11 +34,12 @@ class Outcome:
     why: str = ""
 
     @property
-    def row(self) -> tuple[str | float | int | None, ...]:
+    def row(self) -> tuple[str | int, ...]:
         """As the table shows it."""
         verdict = ("YES" if self.recovered else "no") if self.tried else "not tried"
-        error = max(self.errors.values()) if self.errors else None
-        return (self.attack, self.power, self.tries, ", ".join(self.refused), verdict, error)
+        error = f"{max(self.errors.values()):.2g}" if self.errors else "-"
+        rules = ", ".join(dict.fromkeys(self.refused)) or "-"
+        return (self.attack, self.power, self.tries, rules, verdict, error)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,24 @@ def attacks() -> tuple[Attack, ...]:
     return tuple(_known.values())
 
 
+def find(names: Iterable[str] | None = None) -> tuple[Attack, ...]:
+    """The attacks of these names, by default all. Raises UnknownName."""
+    for name in names or ():
+        if name not in _known:
+            raise UnknownName.of("attack", name, _known)
+    return tuple(_known[name] for name in names) if names is not None else attacks()
+
+
+def explanations(chosen: Iterable[Attack]) -> str:
+    """What each attack tries, why that works, what stops it, and where it was described."""
+    return "\n\n".join(
+        f"{each.name} (as a {each.power})\n  {each.tries}"
+        + (f"\n  {each.explanation}" if each.explanation else "")
+        + f"\n  Stopped by: {each.guard}. Source: {each.source}."
+        for each in chosen
+    )
+
+
 @dataclass(frozen=True)
 class Report:
     """What became of several attacks."""
@@ -106,7 +126,7 @@ class Report:
         table = report.Table("Attacks", columns, tuple(outcome.row for outcome in self.outcomes))
         tried = [o for o in self.outcomes if o.tried]
         words = f"{len(self.recovered)} of {len(tried)} attacks recovered what they were after."
-        return f"{report.as_text([table])}\n{words}"
+        return f"{report.table_as_text(table)}\n\n{words}"
 
 
 def run(network: Network, target: Target, chosen: Iterable[Attack] | None = None) -> Report:

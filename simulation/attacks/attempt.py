@@ -55,6 +55,7 @@ class Attempt:
 
     def __init__(self, network: Network, target: Target) -> None:
         self.network, self.target = network, target
+        self.study = STUDY
         self.tries = 0
         self.refused: list[str] = []
 
@@ -67,9 +68,17 @@ class Attempt:
         """The result of an honest question, as any researcher may ask it. Raises Blocked."""
         self.tries += 1
         try:
-            return self.network.study(STUDY).run(analysis, cohorts=cohorts, **params).result(progress=False)
+            return self.network.study(self.study).run(analysis, cohorts=cohorts, **params).result(progress=False)
         except CohortiumError as error:
             raise self._blocked(error) from None
+
+    def told(self, analysis: str, **params: Any) -> str:
+        """What a question is answered with, in words: the kind of error, or "an answer"."""
+        try:
+            self.ask(analysis, **params)
+        except Blocked as blocked:
+            return str(blocked).split(":", 1)[0]
+        return "an answer"
 
     def drive(self, analysis: str, rounds: Rounds, cohorts: Sequence[str] | None = None, **params: Any) -> Any:
         """What `rounds` returns, which takes the place of the analysis: the coordinator is the attacker's.
@@ -88,7 +97,7 @@ class Attempt:
 
         rogue = dataclasses.replace(find(analysis), run=run)
         asked = tuple(cohorts) if cohorts is not None else None
-        request = JobRequest(study=STUDY, analysis=analysis, params=params, cohorts=asked)
+        request = JobRequest(study=self.study, analysis=analysis, params=params, cohorts=asked)
         try:
             view = Job(service, service.start(rogue, request)).wait(progress=False)
             if view.state is not JobState.finished and view.problem is not None:

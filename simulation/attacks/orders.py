@@ -119,3 +119,17 @@ def single_exit(at: Attempt) -> dict[str, float]:
 
     asked = {"formula": "Surv(time, dead) ~ income", "cohort_effect": "common", "interval": 1}
     return {"income": shown(at.drive("cox", rounds, **asked))}
+
+
+@attack("researcher", guard="expressions judged by the dictionary's range", source="METHODS R9, R13")
+def overflow_tells(at: Attempt) -> dict[str, float]:
+    """The largest wealth from errors: exp(wealth^p) overflows if and only if somebody's wealth^p is above 709.
+
+    Halving the interval in which p must lie closes in on it; every answer is an error that names no value.
+    """
+    low, high = 0.3, 1.0
+    for _ in range(24):
+        middle = 0.5 * (low + high)
+        told = at.told("linear_regression", formula=f"income ~ exp(wealth^{middle:.12f})", cohort_effect="common")
+        low, high = (low, middle) if told == "FormulaError" else (middle, high)
+    return {"wealth": float(np.log(np.finfo(np.float64).max)) ** (1 / low)} if 0.3 < low and high < 1 else {}

@@ -79,6 +79,17 @@ def strata_leftover(at: Attempt) -> dict[str, float]:
     return {"depressed": left[0]}
 
 
+@attack("researcher", guard="no zero beside a withheld cell", source="METHODS R2, on group disclosure")
+def zero_beside(at: Attempt) -> dict[str, float]:
+    """The same from the islanders' row alone: one cell is 0, and the other is withheld, so that it is not.
+
+    """
+    no, yes = at.ask("crosstab", rows="region", columns="depressed").counts[2]
+    if (no == 0) == (yes == 0):
+        return {}
+    return {"depressed": 1.0 if no == 0 else 0.0}
+
+
 @attack("researcher", guard="ledger", source="METHODS R10, section 2.3")
 def cohort_leftover(at: Attempt) -> dict[str, float]:
     """One cohort's own mean: all cohorts less all but that one."""
