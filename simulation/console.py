@@ -115,9 +115,9 @@ def attacks(
     policy: Annotated[
         Path | None, typer.Option(help="The cohorts' policy, a TOML file; by default every threshold's default.")
     ] = None,
-    unguarded: Annotated[bool, typer.Option("--unguarded", help="Without any policy: to see that attacks work.")] = False,
+    unguarded: Annotated[bool, typer.Option("--unguarded", help="Without a policy: to see attacks work.")] = False,
     only: Annotated[str | None, typer.Option(help="Which attacks, with commas between; by default all.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what each attack tries, and do not try it.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what each attack tries, no more.")] = False,
 ) -> None:
     """Attack made-up cohorts and print what was recovered. Exit code 1: some attack recovered what it was after."""
     from simulation.attacks import VICTIM, explanations, find, made_up

@@ -20,11 +20,11 @@ STUDY = "attacks"
 Rounds = Callable[[Params], Generator[Question, Any, Any]]
 
 
-class Blocked(Exception):  # noqa: N818 - how an attack ends, not a fault
+class Blocked(Exception):
     """What the attack needed was not told."""
 
 
-class OutOfReach(Exception):  # noqa: N818 - how an attack ends, not a fault
+class OutOfReach(Exception):
     """The attack needs a power over the network that is not at hand: a coordinator of one's own."""
 
 

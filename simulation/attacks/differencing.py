@@ -64,7 +64,11 @@ def through_another_study(at: Attempt) -> dict[str, float]:
     return {"income": n * mean - fewer * other}
 
 
-@attack("researcher", guard="a refusal that says no more than an empty answer", source="METHODS R13; Kenthapadi et al. (2005)")
+@attack(
+    "researcher",
+    guard="a refusal that says no more than an empty answer",
+    source="METHODS R13; Kenthapadi et al. (2005)",
+)
 def refusal_tells(at: Attempt) -> dict[str, float]:
     """Whether the only islander is depressed: one of two questions about islanders is refused, the other finds nobody.
 

@@ -56,10 +56,10 @@ def two_cuts(at: Attempt) -> dict[str, float]:
 def steep_transformation(at: Attempt) -> dict[str, float]:
     """A transformation that is huge for the oldest and nothing for others: their income is what the model fits there.
 
-    exp(age)^0.3 of 97 is forty times that of 85.
+    exp(age)^0.27 of 104 is seven hundred times that of 80.
     """
-    column = "exp(age)^0.3"
-    value = math.exp(at.target.known["age"]) ** 0.3
+    column = "exp(age)^0.27"
+    value = math.exp(at.target.known["age"]) ** 0.27
     return {"income": _fitted(at, f"income ~ {column}", {column: value})}
 
 
@@ -96,9 +96,7 @@ def dominating_weight(at: Attempt) -> dict[str, float]:
 @attack("curious coordinator", guard="dominance", source="METHODS R7")
 def dominating_offset(at: Attempt) -> dict[str, float]:
     """The wealth of the richest through an offset: person-time is the sum of exp(offset), here of wealth."""
-    seen = at.watch(
-        "glm", formula="visits ~ bmi + offset(log(wealth))", family="poisson", cohort_effect="common"
-    )
+    seen = at.watch("glm", formula="visits ~ bmi + offset(log(wealth))", family="poisson", cohort_effect="common")
     total = seen["preparation"]
     return {"wealth": shown(total.exposure) - 50.0 * (shown(total.n) - 1)}
 

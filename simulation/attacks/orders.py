@@ -11,6 +11,7 @@ from algorithms.anova import distances
 from algorithms.cox import grid_likelihoods
 from algorithms.quantiles import counts_between
 from cohortium.analysis import Params, Question, ask
+from cohortium.quantities import Array
 from simulation.attacks.attack import attack
 from simulation.attacks.attempt import Attempt, shown
 
@@ -64,7 +65,7 @@ def moved_centre(at: Attempt) -> dict[str, float]:
     """The same with the centres of Levene's test, which the coordinator broadcasts: who lies below each is counted."""
     bmi = at.target.known["bmi"]
 
-    def rounds(params: Params) -> Generator[Question, Any, np.ndarray]:  # type: ignore[type-arg]
+    def rounds(params: Params) -> Generator[Question, Any, Array]:  # noqa: ARG001
         below = []
         for shift in (-0.01, 0.01):
             answer = yield from ask(distances, centre=np.full(2, bmi + shift), unit=1.0)
@@ -117,7 +118,7 @@ def single_exit(at: Attempt) -> dict[str, float]:
         answer = yield from ask(grid_likelihoods, coefficients=zero, centre=zero, per_unit=one, level=0.0)
         return float(np.ravel(answer.event_x)[int(at.target.known["time"])])
 
-    asked = {"formula": "Surv(time, dead) ~ income", "cohort_effect": "common", "interval": 1}
+    asked: dict[str, Any] = {"formula": "Surv(time, dead) ~ income", "cohort_effect": "common", "interval": 1}
     return {"income": shown(at.drive("cox", rounds, **asked))}
 
 
@@ -132,4 +133,4 @@ def overflow_tells(at: Attempt) -> dict[str, float]:
         middle = 0.5 * (low + high)
         told = at.told("linear_regression", formula=f"income ~ exp(wealth^{middle:.12f})", cohort_effect="common")
         low, high = (low, middle) if told == "FormulaError" else (middle, high)
-    return {"wealth": float(np.log(np.finfo(np.float64).max)) ** (1 / low)} if 0.3 < low and high < 1 else {}
+    return {"wealth": float(np.log(np.finfo(np.float64).max)) ** (1 / low)} if low > 0.3 and high < 1 else {}

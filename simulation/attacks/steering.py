@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from algorithms.elastic_net import logit_terms, products
-from algorithms.glm import newton_terms
+from algorithms.multinomial import multinomial_terms
+from algorithms.numerics.regression_sums import newton_terms
 from cohortium.analysis import Params, Question, ask
 from cohortium.quantities import Array
 from simulation.attacks.attack import attack
@@ -20,17 +21,18 @@ NO_KNOTS = np.zeros((0, 7))
 
 @attack("malicious coordinator", guard="broadcast checks", source=STEP)
 def steep_step(at: Attempt) -> dict[str, float]:
-    """The covariates of the oldest: one step of a logistic regression, as steep as can be at their age.
+    """The covariates of the oldest: one step of a logistic regression, as steep as sums allow, at their age.
 
-    p(1 - p) vanishes for everybody of whom the model is sure; only who is on the slope is left in the information.
+    p(1 - p) vanishes for everybody of whom the model is sure; who is on the slope is left in the information. What
+    little the others add is taken off at the mean.
     """
-    return _row(at.drive("glm", _peak(at, slope=10.0), **_LOGIT))
+    return _row(at.drive("glm", _peak(at, slope=0.3), **_LOGIT), _mean_income(at))
 
 
 @attack("malicious coordinator", guard="broadcast checks", source=STEP)
 def steep_scale(at: Attempt) -> dict[str, float]:
     """The same with a small coefficient and columns that are stretched instead."""
-    return _row(at.drive("glm", _peak(at, slope=1e-3, stretch=1e4), **_LOGIT))
+    return _row(at.drive("glm", _peak(at, slope=0.3e-4, stretch=1e4), **_LOGIT), _mean_income(at))
 
 
 @attack("malicious coordinator", guard="weight share", source=STEP)
@@ -39,7 +41,7 @@ def within_bounds(at: Attempt) -> dict[str, float]:
 
     exp(age) of the oldest outweighs all others together.
     """
-    return _row(at.drive("glm", _tilt(at), **_LOG))
+    return _row(at.drive("glm", _tilt, **_LOG))
 
 
 @attack("malicious coordinator", guard="broadcast checks", source=STEP)
@@ -58,8 +60,31 @@ def steep_path(at: Attempt) -> dict[str, float]:
         )
         return np.asarray(answer.information[0])
 
-    asked = {"formula": "depressed ~ bmi + income", "family": "binomial", "cohort_effect": "common", "folds": 0}
+    asked: dict[str, Any] = {
+        "formula": "depressed ~ bmi + income",
+        "family": "binomial",
+        "cohort_effect": "common",
+        "folds": 0,
+    }
     return _row(at.drive("elastic_net", rounds, **asked))
+
+
+@attack("malicious coordinator", guard="broadcast checks", source=STEP)
+def steep_choice(at: Attempt) -> dict[str, float]:
+    """The same by the choice between two categories in a multinomial regression, whose third nobody chooses."""
+
+    def rounds(params: Params) -> Generator[Question, Any, Array]:  # noqa: ARG001 - what a coordinator is called with
+        answer = yield from ask(
+            multinomial_terms,
+            slopes=np.array([1e4, 0.0, 0.0, 0.0]),
+            intercepts=np.array([0.0, -1e6]),
+            centre=np.array([0.0, at.target.known["bmi"], 0.0]),
+            per_unit=np.ones(3),
+        )
+        return np.asarray(answer.information)[np.ix_([4, 0, 1], [4, 0, 1])]
+
+    asked: dict[str, Any] = {"formula": "trade ~ bmi + income", "cohort_effect": "common"}
+    return _row(at.drive("multinomial", rounds, **asked))
 
 
 @attack("malicious coordinator", guard="dummy columns of broadcast knots", source="METHODS R5, R12")
@@ -80,7 +105,7 @@ def broadcast_knots(at: Attempt) -> dict[str, float]:
         )
         return float(answer.score[2] * (high - low) ** 2 / (own - low) ** 3)
 
-    asked = {"formula": "income ~ rcs(age, 3)", "family": "gaussian", "cohort_effect": "common"}
+    asked: dict[str, Any] = {"formula": "income ~ rcs(age, 3)", "family": "gaussian", "cohort_effect": "common"}
     return {"income": shown(at.drive("glm", rounds, **asked))}
 
 
@@ -95,7 +120,7 @@ def many_folds(at: Attempt) -> dict[str, float]:
     equations: list[Array] = []
     totals: list[Array] = []
     for seed in range(3 * rows):
-        asked = {"formula": "income ~ age", "cohort_effect": "common", "folds": folds, "seed": seed}
+        asked: dict[str, Any] = {"formula": "income ~ age", "cohort_effect": "common", "folds": folds, "seed": seed}
         try:
             totals.append(at.drive("elastic_net", _test_sums, **asked))
         except Blocked:
@@ -125,8 +150,8 @@ def fold_numbers(rows: int, folds: int, seed: int) -> Array:
     return np.asarray(folds_of(Data(nobody, {}, rows), None, folds, seed))
 
 
-_LOGIT = {"formula": "depressed ~ age + income", "family": "binomial", "cohort_effect": "common"}
-_LOG = {"formula": "visits ~ age + income", "family": "poisson", "cohort_effect": "common"}
+_LOGIT: dict[str, Any] = {"formula": "depressed ~ age + income", "family": "binomial", "cohort_effect": "common"}
+_LOG: dict[str, Any] = {"formula": "visits ~ age + income", "family": "poisson", "cohort_effect": "common"}
 
 
 def _peak(at: Attempt, *, slope: float, stretch: float = 1.0) -> Rounds:
@@ -145,23 +170,26 @@ def _peak(at: Attempt, *, slope: float, stretch: float = 1.0) -> Rounds:
     return rounds
 
 
-def _tilt(at: Attempt) -> Rounds:
-    def rounds(params: Params) -> Generator[Question, Any, Array]:  # noqa: ARG001
-        answer = yield from ask(
-            newton_terms,
-            coefficients=np.array([-23.5, 0.55, 0.0]),
-            centre=np.array([0.0, 20.0, 0.0]),
-            per_unit=np.ones(3),
-            units=np.array([0.0, 1.0, 1.0, 0.0]),
-            knots=NO_KNOTS,
-            expected=0.0,
-        )
-        return np.asarray(answer.information)
-
-    return rounds
+def _tilt(params: Params) -> Generator[Question, Any, Array]:  # noqa: ARG001
+    answer = yield from ask(
+        newton_terms,
+        coefficients=np.array([-19.0, 0.45, 0.0]),
+        centre=np.array([0.0, 20.0, 0.0]),
+        per_unit=np.ones(3),
+        units=np.array([0.0, 1.0, 1.0, 0.0]),
+        knots=NO_KNOTS,
+        expected=0.0,
+    )
+    return np.asarray(answer.information)
 
 
-def _row(information: Array) -> dict[str, float]:
-    """The covariates of the one person that is left in w x x', x starting with 1."""
-    weight = shown(float(information[0, 0]))
-    return {"income": float(information[0, 2]) / weight if weight > 0 else shown(None)}
+def _row(information: Array, background: float | None = None) -> dict[str, float]:
+    """The income, third covariate, of the one person who is left in w x x', of whom w is 1/4 if others are as well."""
+    weight, total = shown(float(information[0, 0])), shown(float(information[0, 2]))
+    if background is not None:
+        return {"income": (total - (weight - 0.25) * background) / 0.25}
+    return {"income": total / weight if weight > 0 else shown(None)}
+
+
+def _mean_income(at: Attempt) -> float:
+    return shown(at.ask("describe", variables=["income"])["income"].mean)

@@ -65,7 +65,8 @@ def groups_of_table1(at: Attempt) -> dict[str, float]:
     """The same in a table of characteristics by region, from its groups and its overall column."""
     row = at.ask("table1", variables=["depressed"], by="region")["depressed"]
     whole = row.overall or at.ask("table1", variables=["depressed"])["depressed"].groups["all"]
-    return {"depressed": shown(whole.counts["yes"]) - sum(shown(row.groups[x].counts["yes"]) for x in ("coast", "hills"))}
+    elsewhere = sum(shown(row.groups[region].counts["yes"]) for region in ("coast", "hills"))
+    return {"depressed": shown(whole.counts["yes"]) - elsewhere}
 
 
 @attack("researcher", guard="complementary suppression", source=SUPPRESSION)
@@ -73,17 +74,13 @@ def strata_leftover(at: Attempt) -> dict[str, float]:
     """The same from a cross-tabulation of which one stratum is withheld."""
     whole = at.ask("crosstab", rows="sex", columns="depressed").counts
     strata = at.ask("crosstab", rows="sex", columns="depressed", strata=["region"], cohort_effect="common").strata
-    left = [
-        sum(shown(whole[i][1]) - sum(shown(strata[x][i][1]) for x in ("coast", "hills")) for i in range(2)),
-    ]
-    return {"depressed": left[0]}
+    elsewhere = sum(shown(strata[region][sex][1]) for region in ("coast", "hills") for sex in range(2))
+    return {"depressed": shown(whole[0][1]) + shown(whole[1][1]) - elsewhere}
 
 
 @attack("researcher", guard="no zero beside a withheld cell", source="METHODS R2, on group disclosure")
 def zero_beside(at: Attempt) -> dict[str, float]:
-    """The same from the islanders' row alone: one cell is 0, and the other is withheld, so that it is not.
-
-    """
+    """The same from the islanders' row alone: one cell is 0, and the other is withheld, so that it is not."""
     no, yes = at.ask("crosstab", rows="region", columns="depressed").counts[2]
     if (no == 0) == (yes == 0):
         return {}

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cohortium.client import Network
 from cohortium.dictionary import Category, Dictionary, Variable
+from cohortium.quantities import Array
 from node.disclosure import Policy
 from simulation.attacks.attempt import Target
 from simulation.in_process import network
@@ -28,7 +29,7 @@ LEVELS = {
 }
 # What the victim is like. Nobody else is within `APART` of their BMI and leaving date.
 SELF = {
-    "age": 97.3,
+    "age": 104.3,
     "bmi": 31.42,
     "income": 187.3,
     "wealth": 90_000.0,
@@ -83,13 +84,13 @@ def cohorts(people: int = PEOPLE, seed: int = 7) -> dict[str, pa.Table]:
 
 
 def _people(rng: np.random.Generator, n: int, cohort: str) -> dict[str, list[object]]:
-    def away(name: str, values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        own, apart = SELF[name], APART[name]
-        return np.where(np.abs(values - own) <= apart, own + 3 * apart, values)  # type: ignore[operator]
+    def away(name: str, values: Array) -> Array:
+        own, apart = float(SELF[name]), APART[name]  # type: ignore[arg-type]  # these are numbers
+        return np.where(np.abs(values - own) <= apart, own + 3 * apart, values)
 
-    age = np.round(rng.uniform(20, 85, n), 1)
+    age = np.round(rng.uniform(20, 80, n), 1)
     bmi = np.round(away("bmi", rng.normal(31, 4, n).clip(16, 50)), 2)
-    time = away("time", rng.integers(1, 3600, n))
+    time = away("time", rng.integers(1, 3600, n).astype(np.float64)).astype(np.int64)
     trade = rng.choice(LEVELS["trade"], n)
     sex = np.where(trade == "fisher", "male", rng.choice(LEVELS["sex"], n))
     club = np.full(n, "none", dtype=object)
