@@ -223,14 +223,19 @@ AskAllNodes = Callable[[Question], Any]
 
 
 @overload
-def conduct(analysis: Analysis[P, R], params: P, ask_all_nodes: AskAllNodes) -> R: ...
+def conduct(analysis: Analysis[P, R], params: P, ask_all_nodes: AskAllNodes, cohorts: tuple[str, ...] = ...) -> R: ...
 @overload
-def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes) -> Result: ...
-def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes) -> Result:
+def conduct(
+    analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes, cohorts: tuple[str, ...] = ...
+) -> Result: ...
+def conduct(
+    analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes, cohorts: tuple[str, ...] = ()
+) -> Result:
     """Run an analysis: put each of its questions to `ask_all_nodes`, hand back the sum, and return its result.
 
     `ask_all_nodes` returns the Sums record that the question's statistic declares (or, for a per-cohort question,
-    one record per cohort). Whatever it raises ends the analysis. The result knows how many rounds it took.
+    one record per cohort). Whatever it raises ends the analysis. The result knows how many rounds it took, whose
+    answers it rests on (`cohorts`), and how exact it is.
     """
     generator = analysis.run(params)
     rounds = 0
@@ -241,9 +246,9 @@ def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllN
             rounds += 1
             answer = ask_all_nodes(question)
     except StopIteration as done:
-        result = cast(Result, done.value)
         rows = {"where": str(params.where) if params.where else None, "complete": params.complete}
-        return result.model_copy(update={"analysis": analysis.name, "rounds": rounds, **rows})
+        told = cast(Result, done.value).model_copy(update=rows)
+        return told.conducted(analysis.name, rounds=rounds, cohorts=cohorts)
     finally:
         generator.close()
 
