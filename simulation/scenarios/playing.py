@@ -22,7 +22,6 @@ from simulation.scenarios.description import Asked, Scenario
 from simulation.scenarios.outcome import Outcome, Played
 from simulation.scenarios.preparing import Prepared, prepare
 
-
 Where = Literal["here", "engine", "processes"]
 
 
