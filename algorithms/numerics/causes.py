@@ -71,8 +71,8 @@ class CausesParams(TimeGridParams):
         if not self.ends:
             raise self.formula.error(
                 f"`{self.surv.event}` cannot say how follow-up ended: it must be a category, an integer that the "
-                f"dictionary limits to 0 (censored) up to the number of causes, at most {MAX_CAUSES}, or yes or no, with "
-                "`competing` for the other causes.",
+                f"dictionary limits to 0 (censored) up to the number of causes, at most {MAX_CAUSES}, or yes or no, "
+                "with `competing` for the other causes.",
                 self.surv.event,
             )
         for name in self.competing:
