@@ -104,7 +104,7 @@ app.add_typer(trust_cli.keys, name="keys")
 app.add_typer(trust_cli.roster, name="roster")
 app.add_typer(trust_cli.permit, name="permit")
 app.command("verify")(trust_cli.verify_bundle)
-for command in (job_cli.jobs, job_cli.job, job_cli.cancel):
+for command in (job_cli.jobs, job_cli.job, job_cli.explain, job_cli.cancel):
     app.command(cls=Connected)(command)
 
 Save = Annotated[Path | None, typer.Option(help="Also save the result as a zip file, to share and to load again.")]

@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 from cohortium.analysis import Analysis, Params, find, registry
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled, UnknownName
+from cohortium.explain import Explanation, explain_job
 from cohortium.listing import Listing, analysis_row, cohort_row, job_row, variable_row
 from cohortium.messages import (
     AnalysisView,
@@ -241,6 +242,10 @@ class Job:
             for view in shown(self.service.events(self.id, timeout), progress):
                 self.view = view
         return self.view
+
+    def explain(self) -> Explanation:
+        """Why it has no result: which rule, whose it is, why it exists, how to ask instead. Does not wait."""
+        return explain_job(self.refresh())
 
     def __repr__(self) -> str:
         return f"<Job {self.id}: {self.view.analysis}, {self.view.state}>"

@@ -37,9 +37,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from cohortium.explain import Explanation
 
 
 class Problem(BaseModel):
@@ -71,6 +74,12 @@ class CohortiumError(Exception):
     def problem(self) -> Problem:
         """The error in the form that crosses the network."""
         return Problem(kind=type(self).__name__, message=self.message, cohort=self.cohort)
+
+    def explain(self) -> Explanation:
+        """Which rule is behind it, whose it is, why it exists, and how to ask instead."""
+        from cohortium.explain import explain  # noqa: PLC0415 - wanted after an error only, and it builds on this module
+
+        return explain(self.problem())
 
     @staticmethod
     def from_problem(problem: Problem) -> CohortiumError:

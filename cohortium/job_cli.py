@@ -1,4 +1,4 @@
-"""`cohortium jobs`, `job` and `cancel`: what became of the questions that were asked."""
+"""`cohortium jobs`, `job`, `explain` and `cancel`: what became of the questions that were asked."""
 
 # ruff: noqa: PLC0415 - a command loads what it needs when it runs
 
@@ -26,6 +26,11 @@ def job(job: str, as_json: AsJson = False) -> None:
     for name, value in (job_row(view) | why).items():
         if value:
             typer.echo(f"{name:<10} {value}")
+
+
+def explain(job: str) -> None:
+    """Say why a job has no result: which rule, whose it is, why it exists, and how to ask instead."""
+    typer.echo(str(network().job(job).explain()))
 
 
 def cancel(job: str) -> None:
