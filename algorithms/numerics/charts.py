@@ -31,11 +31,12 @@ def forest(estimates: Mapping[str, Estimate], ratio: str | None) -> altair.TopLe
 
 
 def curves(
-    rows: list[dict[str, Any]], *, time: str, survival: str, end: float
+    rows: list[dict[str, Any]], *, time: str, survival: str, end: float | None = None
 ) -> altair.LayerChart | altair.FacetChart:
     """Step curves with a confidence band up to `end`. Rows hold `group`, `time`, `survival`, `low` and `high`."""
+    scale = altair.Scale() if end is None else altair.Scale(domain=[0, end], nice=False)
     chart = altair.Chart(altair.InlineData(values=rows)).encode(
-        x=altair.X("time:Q", title=time, scale=altair.Scale(domain=[0, end], nice=False)),
+        x=altair.X("time:Q", title=time, scale=scale),
         color=altair.Color("group:N", title=None),
     )
     axis = altair.Y("survival:Q", title=survival, scale=altair.Scale(domain=[0, 1]))
