@@ -27,6 +27,7 @@ from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Proble
 from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, QuestionMessage
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
+from cohortium.twin import Twin
 from node.disclosure import Policy, check, check_per_cohort
 from node.subset import subset
 
@@ -42,6 +43,7 @@ class CohortNode:
 
     def __init__(self, cohort: str, data: Data, policy: Policy) -> None:
         self.cohort, self.policy = cohort, policy
+        self.twin: Twin | None = None
         least = max(policy.min_people, policy.min_cell)
         self.data = Data(data.dictionary, data.columns, data.rows, least)
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
@@ -72,7 +74,9 @@ class CohortNode:
     def introduction(self) -> Introduction:
         """What this node tells about itself: no count, no value."""
         collected = tuple(name for name in self.dictionary.variables if name in self.data.columns)
-        return Introduction(dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected)
+        return Introduction(
+            dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected, twin=self.twin
+        )
 
     def reply(
         self, question: QuestionMessage, broadcast: Mapping[str, Array]

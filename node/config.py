@@ -110,6 +110,11 @@ class NodeSettings(BaseModel):
     policy: Path | None = Field(
         None, description="What may leave this node (TOML). Without it, the defaults of Cohortium: the rule of ten."
     )
+    twin: Path | None = Field(
+        None,
+        description="Synthetic twin to publish for rehearsals, which `cohortium node twin` makes: marginals that pass "
+        "the policy, rounded. Without it, nothing is published.",
+    )
     workers: int = Field(
         4, ge=1, le=64, description="Questions that are answered at a time; more wait. As many as there are processors."
     )

@@ -25,6 +25,7 @@ from node.plainly import (
 from node.preview_console import preview
 from node.request_console import approve, refuse, requests
 from node.trust_console import journal, member
+from node.twin_console import published, twin
 
 if TYPE_CHECKING:
     from cohortium.data import Data
@@ -37,7 +38,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 app.command()(member)
 app.command()(journal)
-for command in (requests, preview, approve, refuse):
+for command in (requests, preview, approve, refuse, twin):
     app.command()(command)
 
 
@@ -146,8 +147,10 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
             if status == "online":
                 typer.echo(f"ready: {settings.cohort} answers questions from {settings.coordinator}")
 
-        node = TrustedNode(CohortNode(settings.cohort, loaded.data, policy), trust, memory)
         dictionary = loaded.data.dictionary.digest
+        cohort = CohortNode(settings.cohort, loaded.data, policy)
+        cohort.twin = published(settings, dictionary)
+        node = TrustedNode(cohort, trust, memory)
         memory.note("started", policy=policy.model_dump(), dictionary=dictionary, code=code_identity())
         _serve(settings, node.answer, report)
 

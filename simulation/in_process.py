@@ -41,6 +41,7 @@ from cohortium.messages import (
     VariableView,
 )
 from cohortium.quantities import Array, Sums
+from cohortium.twin import Twin
 from node.answer import CohortNode
 from node.data import load
 from node.disclosure import Policy
@@ -143,6 +144,10 @@ class InProcess:
             CohortView(name=name, title=name, online=True, variables=node.introduction().variables)
             for name, node in self.nodes.items()
         ]
+
+    def twins(self) -> list[Twin]:
+        """None: these people are synthetic already, or all in one hand."""
+        return []
 
     def variables(self, search: str = "") -> list[VariableView]:
         """The dictionary's variables whose name or label contains `search`."""
