@@ -39,6 +39,7 @@ from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, v
 from node.answer import CohortNode, problem_of
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
+from node.releases import Asker
 
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
@@ -137,10 +138,17 @@ class TrustedNode:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
         check_variables(mandate.permit, variables_of(params))
-        arrays = self.node.compute(asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables)
+        asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
+        arrays = self.node.compute(
+            asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables, asker=asker
+        )
         if alone:
             return unmasked(arrays)
         return mask(arrays, asked, self._pairs(mandate.roster, asked.cohorts), at_least=2)
+
+    def _tells_alone(self, mandate: Mandate) -> bool:
+        """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""
+        return self.node.policy.release_per_cohort and mandate.permit.options.release_per_cohort
 
     def _signed(self, asked: Asked, digest: str, vector: Vector) -> bytes:
         said = Answer(
