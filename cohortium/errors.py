@@ -5,6 +5,7 @@ CohortiumError
 │   ├── FormulaError     … and the formula or condition says where: points at the character
 │   └── UnknownName      a variable, cohort, analysis or category that does not exist here
 ├── Refused              a disclosure rule forbids an answer; says which rule and whose
+├── AwaitingApproval     nothing is wrong: the operators of some cohorts have yet to decide about the job
 ├── CannotEstimate       the data do not support the estimate
 │   ├── Collinear        design columns that are combinations of others
 │   ├── Separation       the likelihood has no finite maximum
@@ -36,9 +37,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from cohortium.explain import Explanation
 
 
 class Problem(BaseModel):
@@ -70,6 +74,12 @@ class CohortiumError(Exception):
     def problem(self) -> Problem:
         """The error in the form that crosses the network."""
         return Problem(kind=type(self).__name__, message=self.message, cohort=self.cohort)
+
+    def explain(self) -> Explanation:
+        """Which rule is behind it, whose it is, why it exists, and how to ask instead."""
+        from cohortium.explain import explain  # noqa: PLC0415 - wanted after an error only, and it builds on this module
+
+        return explain(self.problem())
 
     @staticmethod
     def from_problem(problem: Problem) -> CohortiumError:
@@ -136,6 +146,14 @@ class Refused(CohortiumError):
 
     def problem(self) -> Problem:  # noqa: D102 - as above, with the rule
         return super().problem().model_copy(update={"rule": self.rule})
+
+
+class AwaitingApproval(CohortiumError):
+    """The operators of `cohorts` have yet to decide about the job; the same question is asked again when they have."""
+
+    def __init__(self, message: str, *, cohort: str | None = None, cohorts: tuple[str, ...] = ()) -> None:
+        super().__init__(message, cohort=cohort)
+        self.cohorts = cohorts
 
 
 class CannotEstimate(CohortiumError):

@@ -51,6 +51,11 @@ class Policy(BaseModel):
     release_per_cohort: bool = Field(
         False, description="Whether this cohort's own figures may be told apart from the sum."
     )
+    approval: Literal["auto", "manual"] = Field(
+        "auto",
+        description="`manual`: a job that a permit covers still waits until you say `cohortium node approve` or "
+        "`refuse`; `cohortium node requests` lists what waits. `auto`: it is answered at once, within these rules.",
+    )
     insecure: Literal["no", "two nodes"] = Field(
         "no",
         description="`two nodes` lets this cohort answer together with just one other. Each of the two can then tell "

@@ -42,29 +42,32 @@ CREATE TABLE IF NOT EXISTS row_sets (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS releases (
     number INTEGER PRIMARY KEY, job TEXT NOT NULL, study TEXT NOT NULL, researcher TEXT NOT NULL,
-    cohorts TEXT NOT NULL, variables TEXT NOT NULL, digest BLOB NOT NULL
+    cohorts TEXT NOT NULL, variables TEXT NOT NULL, summed TEXT NOT NULL, digest BLOB NOT NULL
 );
 """
 ALL = """
-SELECT job, study, researcher, cohorts, variables, digest, sketch FROM releases JOIN row_sets USING (digest)
+SELECT job, study, researcher, cohorts, variables, summed, digest, sketch FROM releases JOIN row_sets USING (digest)
 ORDER BY number
 """
+SUMMED = ("number", "integer", "date")
 IN_MEMORY = Path(":memory:")
 ROWS_KEPT = 64
+LISTS = ("cohorts", "variables", "summed")
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Rows that a release is about to speak of, and of which variables: the rows of `data` complete in `names`."""
+    """Rows that a release is about to speak of, the rows of `data` complete in `names`, and of which variables."""
 
     data: Data
     names: frozenset[str]
     variables: frozenset[str]
+    summed: frozenset[str] = frozenset()
 
     @classmethod
     def complete(cls, data: Data, names: frozenset[str]) -> Asked:
         """Sums of these variables over the rows that have a value for each."""
-        return cls(data, names, names)
+        return cls(data, names, names, frozenset(n for n in names if data.dictionary[n].type in SUMMED))
 
     @property
     def numbers(self) -> NDArray[np.uint32]:
@@ -121,7 +124,7 @@ class Ledger:
             new: list[tuple[Release, RowSet]] = []
             for each in unseen:
                 rows = RowSet.of(each.numbers)
-                release = Release.to(asker, each.variables, rows)
+                release = Release.to(asker, each.variables, each.summed, rows)
                 if len(rows.rows) and not self._index.has(release):
                     self._check(release, rows, new, asker, least)
                     new.append((release, rows))
@@ -135,7 +138,7 @@ class Ledger:
         """Raises Refused if a release tells, with earlier ones or those `beside` it, about few people or one cohort."""
         most = (least - 1) * self._people.most  # rows that fewer than `least` people can have
         near = [(other, self._rows(other.digest)) for other in self._index.near(release, rows, most)]
-        near += [(other, its.rows) for other, its in beside if other.variables & release.variables]
+        near += [(other, its.rows) for other, its in beside if release.shares(other)]
         for other, its in near:
             if self._few(its ^ rows.rows, least):
                 raise _differs(release, [other], least)
@@ -162,7 +165,7 @@ class Ledger:
             for release, rows in new:
                 stored = (rows.digest, rows.sketch.tobytes(), rows.content)
                 self._db.execute("INSERT OR IGNORE INTO row_sets VALUES (?, ?, ?)", stored)
-                self._db.execute("INSERT INTO releases VALUES (NULL, ?, ?, ?, ?, ?, ?)", _columns(release))
+                self._db.execute("INSERT INTO releases VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", _columns(release))
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
@@ -180,12 +183,12 @@ def _key(asked: Asked, asker: Asker) -> tuple[object, ...]:
 
 
 def _columns(release: Release) -> tuple[object, ...]:
-    lists = json.dumps(sorted(release.cohorts)), json.dumps(sorted(release.variables))
+    lists = (json.dumps(sorted(getattr(release, name))) for name in LISTS)
     return release.job, release.study, release.researcher, *lists, release.digest
 
 
 def _release(row: sqlite3.Row) -> Release:
-    lists = {name: frozenset(json.loads(row[name])) for name in ("cohorts", "variables")}
+    lists = {name: frozenset(json.loads(row[name])) for name in LISTS}
     return Release(row["job"], row["study"], row["researcher"], **lists, digest=row["digest"])
 
 
@@ -201,7 +204,7 @@ def _check_cohorts(release: Release, same: list[Release]) -> None:
 
 
 def _differs(release: Release, others: list[Release], least: int) -> Refused:
-    shared = frozenset.intersection(release.variables, *(other.variables for other in others))
+    shared = release.shares(*others)
     jobs = " and ".join(sorted({"this very job" if r.job == release.job else f"job {r.job}" for r in others}))
     named = ", ".join(f"`{name}`" for name in sorted(shared))
     return Refused(

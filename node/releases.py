@@ -30,24 +30,38 @@ class Asker:
 
 @dataclass(frozen=True)
 class Release:
-    """Sums over a set of rows (its digest) about some variables, as a job was told them."""
+    """Sums over a set of rows (its digest) about some variables, as a job was told them.
+
+    `summed` are those of the variables whose values are added up; of the others people are counted.
+    """
 
     job: str
     study: str
     researcher: str
     cohorts: frozenset[str]
     variables: frozenset[str]
+    summed: frozenset[str]
     digest: bytes
 
     @classmethod
-    def to(cls, asker: Asker, variables: frozenset[str], rows: RowSet) -> Release:
+    def to(cls, asker: Asker, variables: frozenset[str], summed: frozenset[str], rows: RowSet) -> Release:
         """What `asker` is told of these rows."""
-        return cls(asker.job, asker.study, asker.researcher, frozenset(asker.cohorts), variables, rows.digest)
+        told = asker.job, asker.study, asker.researcher, frozenset(asker.cohorts)
+        return cls(*told, variables, summed, rows.digest)
+
+    def shares(self, *others: Release) -> frozenset[str]:
+        """The variables that it tells of as the others do.
+
+        Within one job those that are added up: how few may be counted in a table, and be told from its margins, is the
+        policy's to judge, which sees the tables of one job but not those of two.
+        """
+        same = all(other.job == self.job for other in others)
+        return frozenset.intersection(*(r.summed if same else r.variables for r in (self, *others)))
 
     @property
     def told(self) -> tuple[object, ...]:
         """What it tells, and whom: two jobs may tell the same."""
-        return self.study, self.researcher, self.cohorts, self.variables, self.digest
+        return self.study, self.researcher, self.cohorts, self.variables, self.summed, self.digest
 
 
 class Index:
@@ -82,7 +96,7 @@ class Index:
         known = self._comparable(release)
         known = known[np.abs(self._sizes[known] - len(rows.rows)) <= most]
         known = known[distances(self._sketches[known], rows.sketch) <= most]
-        return [self.releases[i] for i in known if self.releases[i].digest != release.digest]
+        return [other for i in known if release.shares(other := self.releases[i]) and other.digest != release.digest]
 
     def near_pairs(self, release: Release, rows: RowSet, most: int) -> Iterator[tuple[Release, Release]]:
         """Pairs of releases of which one may be the rest, or the whole, of the other and `release` but for a few rows.
@@ -103,7 +117,7 @@ class Index:
             # A row of both parts counts twice.
             for i in np.flatnonzero(np.abs(left).sum(axis=1) <= 2 * most):
                 one, other = self.releases[a[i]], self.releases[b[i]]
-                if release.variables & one.variables & other.variables:
+                if release.shares(one, other):
                     yield one, other
 
     def same_rows(self, release: Release) -> list[Release]:

@@ -16,7 +16,7 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 import cohortium
-from cohortium import cli, options, programs, settings
+from cohortium import cli, connected, options, programs, settings
 from cohortium.analysis import Params, registry
 from cohortium.errors import FormulaError
 
@@ -275,7 +275,7 @@ def test_every_analysis_has_a_command_that_explains_itself(name):
 def test_no_parameter_hides_an_option_that_every_command_has(name):
     params = (registry().get(name) or AVERAGE).params
     own = {flag for option in options.options(params) for flag in [*option.opts, *option.secondary_opts]}
-    general = [*cli._asking_options(), *cli._connection_options()]
+    general = [*cli._asking_options(), *connected.connection_options()]
     assert not own & {flag for option in general for flag in [*option.opts, *option.secondary_opts]}
     assert all(isinstance(option, click.Option) for option in options.options(params))
 
