@@ -117,7 +117,7 @@ class Index:
             # A row of both parts counts twice.
             for i in np.flatnonzero(np.abs(left).sum(axis=1) <= 2 * most):
                 one, other = self.releases[a[i]], self.releases[b[i]]
-                if release.shares(one, other):
+                if one.digest != other.digest and release.shares(one, other):
                     yield one, other
 
     def same_rows(self, release: Release) -> list[Release]:

@@ -172,19 +172,14 @@ class TrustedNode:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
         check_variables(mandate.permit, variables_of(params))
-<<<<<<< HEAD
+        return params
+
+    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> Vector:
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
         arrays = self.node.compute(
             asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables, asker=asker
         )
-        if alone:
-=======
-        return params
-
-    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> Vector:
-        arrays = self.node.compute(asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables)
         if _is_alone(asked):
->>>>>>> main
             return unmasked(arrays)
         return mask(arrays, asked, self._pairs(mandate.roster, asked.cohorts), at_least=2)
 
