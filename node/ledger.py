@@ -137,16 +137,17 @@ class Ledger:
     ) -> None:
         """Raises Refused if a release tells, with earlier ones or those `beside` it, about few people or one cohort."""
         most = (least - 1) * self._people.most  # rows that fewer than `least` people can have
-        near = [(other, self._rows(other.digest)) for other in self._index.near(release, rows, most)]
+        known = self._index.comparable(release)
+        near = [(other, self._rows(other.digest)) for other in self._index.near(release, rows, known, most)]
         near += [(other, its.rows) for other, its in beside if release.shares(other)]
         for other, its in near:
             if self._few(its ^ rows.rows, least):
                 raise _differs(release, [other], least)
-        for one, other in self._index.near_pairs(release, rows, most):
+        for one, other in self._index.near_pairs(release, rows, known, most):
             if self._few_left(rows.rows, self._rows(one.digest), self._rows(other.digest), least):
                 raise _differs(release, [one, other], least)
         if not asker.alone:
-            _check_cohorts(release, self._index.same_rows(release))
+            _check_cohorts(release, self._index.same_rows(release, known))
 
     def _few_left(self, a: BitMap, b: BitMap, c: BitMap, least: int) -> bool:
         """Whether two of three sets make up the third but for a few people."""

@@ -47,9 +47,10 @@ class People:
         persons, places = _identity(data)
         digests = self._digest(persons, places)
         known, numbers = self._look_up(digests)
-        if not known.all():
-            self._add(digests[~known], self._digest(persons[~known], np.zeros_like(places[~known])))
-            _, numbers = self._look_up(digests)
+        new = ~known
+        if new.any():
+            numbers[new] = len(self._digests) + np.arange(np.count_nonzero(new))
+            self._add(digests[new], numbers[new], persons[new], places[new])
         return numbers
 
     def _digest(self, persons: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -60,17 +61,28 @@ class People:
 
     def _look_up(self, digests: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
         """Which rows are known, and the numbers of those."""
-        order = np.argsort(self._digests)
-        if not len(order):
-            return np.zeros(len(digests), dtype=np.bool_), np.zeros(len(digests), dtype=np.uint32)
-        at = np.minimum(np.searchsorted(self._digests, digests, sorter=order), len(order) - 1)
-        numbers = order[at]
-        return self._digests[numbers] == digests, numbers.astype(np.uint32)
+        known, numbers = np.zeros(len(digests), dtype=np.bool_), np.zeros(len(digests), dtype=np.uint32)
+        if len(self._digests):
+            order, asked = np.argsort(self._digests), np.argsort(digests)
+            # Both in order, so that a search stays where the last one ended.
+            at = np.searchsorted(self._digests[order], digests[asked])
+            numbers[asked] = order[np.minimum(at, len(order) - 1)]
+            known = self._digests[numbers] == digests
+        return known, numbers
 
-    def _add(self, digests: NDArray[np.uint64], firsts: NDArray[np.uint64]) -> None:
-        """New rows, with the digests of the first rows of whose they are: a person's number is that row's."""
+    def _add(
+        self,
+        digests: NDArray[np.uint64],
+        numbers: NDArray[np.uint32],
+        persons: NDArray[np.int64],
+        places: NDArray[np.int64],
+    ) -> None:
+        """New rows. A person's number is that of the first of their rows, which is one of these or known."""
         self._digests = np.concatenate([self._digests, digests])
-        self.owners = np.concatenate([self.owners, self._look_up(firsts)[1]])
+        owners, later = numbers.copy(), places > 0
+        if later.any():
+            owners[later] = self._look_up(self._digest(persons[later], np.zeros_like(places[later])))[1]
+        self.owners = np.concatenate([self.owners, owners])
         self.most = self._most()
         row = (self._secret, self._digests.tobytes(), self.owners.tobytes())
         self._db.execute("INSERT OR REPLACE INTO people VALUES (1, ?, ?, ?)", row)

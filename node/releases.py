@@ -91,19 +91,29 @@ class Index:
         for name in release.variables:
             self._about.setdefault(name, _Growing((), np.bool_)).put(number, True)
 
-    def near(self, release: Release, rows: RowSet, most: int) -> list[Release]:
-        """The releases about other rows, of which no more than `most` may be in just one of the two."""
-        known = self._comparable(release)
+    def comparable(self, release: Release) -> NDArray[np.intp]:
+        """Where the releases are that were told to the same researcher or study, about a variable of `release`."""
+        count = len(self.releases)
+        about = np.zeros(count, dtype=np.bool_)
+        for name in release.variables & self._about.keys():
+            about |= self._about[name].first(count)
+        study, researcher = self._whom_of(release)
+        whom = self._whom.first(count)
+        return np.flatnonzero(about & ((whom[:, 0] == study) | (whom[:, 1] == researcher)))
+
+    def near(self, release: Release, rows: RowSet, known: NDArray[np.intp], most: int) -> list[Release]:
+        """Those of the `known` about other rows, of which no more than `most` may be in just one of the two."""
         known = known[np.abs(self._sizes[known] - len(rows.rows)) <= most]
         known = known[distances(self._sketches[known], rows.sketch) <= most]
         return [other for i in known if release.shares(other := self.releases[i]) and other.digest != release.digest]
 
-    def near_pairs(self, release: Release, rows: RowSet, most: int) -> Iterator[tuple[Release, Release]]:
-        """Pairs of releases of which one may be the rest, or the whole, of the other and `release` but for a few rows.
+    def near_pairs(
+        self, release: Release, rows: RowSet, known: NDArray[np.intp], most: int
+    ) -> Iterator[tuple[Release, Release]]:
+        """Pairs of the `known` that, with `release`, may be a whole and its two parts but for a few rows.
 
         Of more than `MOST_PAIRS` whose sizes would fit, that many are looked at.
         """
-        known = self._comparable(release)
         known = known[np.argsort(self._sizes[known], kind="stable")]
         sizes, size = self._sizes[known], len(rows.rows)
         # (a and b make up the release) and (the release and b make up a).
@@ -120,18 +130,9 @@ class Index:
                 if one.digest != other.digest and release.shares(one, other):
                     yield one, other
 
-    def same_rows(self, release: Release) -> list[Release]:
-        """The releases about the very same rows."""
-        return [r for i in self._comparable(release) if (r := self.releases[i]).digest == release.digest]
-
-    def _comparable(self, release: Release) -> NDArray[np.intp]:
-        """Where the releases are that were told to the same researcher or study, about a variable of `release`."""
-        count = len(self.releases)
-        about = np.zeros(count, dtype=np.bool_)
-        for name in release.variables & self._about.keys():
-            about |= self._about[name].first(count)
-        whom = self._whom.first(count) == self._whom_of(release)
-        return np.flatnonzero(about & whom.any(axis=1))
+    def same_rows(self, release: Release, known: NDArray[np.intp]) -> list[Release]:
+        """Those of the `known` about the very same rows."""
+        return [r for i in known if (r := self.releases[i]).digest == release.digest]
 
     def _whom_of(self, release: Release) -> tuple[int, int]:
         """Study and researcher as numbers."""

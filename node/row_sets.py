@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 BINS = 128
-# Knuth's multiplicative hash: the bin of a row is the top bits of its number times this, modulo 2^32.
-_SPREAD, _SHIFT = np.uint32(2654435761), np.uint32(32 - 7)
+# Rows with neighbouring numbers lie in one bin: counting them takes one search per so many rows, not one per row.
+NEIGHBOURS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,8 @@ class RowSet:
     @classmethod
     def of(cls, numbers: NDArray[np.uint32]) -> RowSet:
         """The set of these rows, shape (rows,)."""
-        sketch = np.bincount((numbers * _SPREAD) >> _SHIFT, minlength=BINS).astype(np.int32)
         ordered = numbers if np.all(numbers[1:] > numbers[:-1]) else np.sort(numbers)
-        return cls(BitMap(array("I", ordered.tobytes())), sketch)  # from an array 20 times as fast as from numpy's
+        return cls(BitMap(array("I", ordered.tobytes())), _sketch(ordered))  # 20 times as fast as from numpy's array
 
     @classmethod
     def from_bytes(cls, content: bytes, sketch: bytes) -> RowSet:
@@ -44,6 +43,14 @@ class RowSet:
     def digest(self) -> bytes:
         """BLAKE2b of the content: equal sets, and no others, have the same."""
         return blake2b(self.content, digest_size=16).digest()
+
+
+def _sketch(ordered: NDArray[np.uint32]) -> NDArray[np.int32]:
+    rounds = (int(ordered[-1]) // (BINS * NEIGHBOURS) + 1) if len(ordered) else 0
+    edges = np.arange(0, rounds * BINS * NEIGHBOURS + 1, NEIGHBOURS)
+    counts = np.diff(np.searchsorted(ordered, edges)).reshape(rounds, BINS)
+    sketch: NDArray[np.int32] = counts.sum(axis=0, dtype=np.int32)
+    return sketch
 
 
 def distances(sketches: NDArray[np.int32], sketch: NDArray[np.int32]) -> NDArray[np.int64]:
