@@ -62,7 +62,8 @@ def flower_network(
     """A network of virtual nodes, as `simulation.network` takes them, until the end of the `with` block.
 
     `cpus` is what one answer takes of the processors that Ray has: as many nodes work at a time. Within a cluster
-    (`RAY_ADDRESS`) the folder for temporary files must be one that all its machines see.
+    (`RAY_ADDRESS`) the folder for temporary files must be one that all its machines see. A worker remembers what it
+    released itself, so rules about differences between questions are to be rehearsed with `simulation.network`.
     Raises EngineUnavailable, and as `simulation.network` does.
     """
     service = network(frames, dictionary, policy).service
@@ -92,17 +93,13 @@ class Engine:
         self._thread.join()
 
     def ask(
-        self, nodes: Mapping[str, CohortNode], question: QuestionMessage, broadcast: Mapping[str, Array]
+        self, nodes: Mapping[str, CohortNode], question: QuestionMessage, broadcast: Mapping[str, Array], study: str
     ) -> Mapping[str, Answer]:
         """What the virtual nodes of these cohorts answer. Raises NodeFailed or EngineUnavailable."""
-        payload = question.to_bytes(broadcast)
-        return {
-            cohort: AnswerMessage.from_bytes(reply)
-            for cohort, reply in self._replies(dict.fromkeys(nodes, payload)).items()
-        }
+        replies = self._replies(_Asked(tuple(nodes), question.to_bytes(broadcast), study))
+        return {cohort: AnswerMessage.from_bytes(reply) for cohort, reply in replies.items()}
 
-    def _replies(self, payloads: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        asked = _Asked(payloads)
+    def _replies(self, asked: _Asked) -> Mapping[str, bytes]:
         self._questions.put(asked)
         while True:
             try:
@@ -131,7 +128,7 @@ class Engine:
         while (asked := self._questions.get()) is not None:
             try:
                 found = {self._cohorts[nodes_of]: n for n, nodes_of in nodes.items()}
-                messages = [_message(payload, found[cohort]) for cohort, payload in asked.payloads.items()]
+                messages = [_message(found[cohort], asked.payload, asked.study) for cohort in asked.cohorts]
                 replies = {nodes[r.metadata.src_node_id]: r for r in grid.send_and_receive(messages)}
                 asked.answers.set_result({self._cohorts[p]: _payload(self._cohorts[p], r) for p, r in replies.items()})
             except Exception as error:
@@ -141,20 +138,20 @@ class Engine:
         """Which partition each of Flower's node ids is; asked of the nodes, because only they know."""
         while len(list(grid.get_node_ids())) < len(self._cohorts):
             threading.Event().wait(PULL_SECONDS)
-        replies = grid.send_and_receive([_message(b"", node) for node in grid.get_node_ids()])
+        replies = grid.send_and_receive([_message(node) for node in grid.get_node_ids()])
         return {reply.metadata.src_node_id: int(str(reply.content["answer"]["partition"])) for reply in replies}
 
 
 class _Asked:
     """One question to several cohorts, and the answers once they are there."""
 
-    def __init__(self, payloads: Mapping[str, bytes]) -> None:
-        self.payloads = payloads
+    def __init__(self, cohorts: tuple[str, ...], payload: bytes, study: str) -> None:
+        self.cohorts, self.payload, self.study = cohorts, payload, study
         self.answers: Future[dict[str, bytes]] = Future()
 
 
-def _message(payload: bytes, node: int) -> Message:
-    content = RecordDict({"question": ConfigRecord({"payload": payload})})
+def _message(node: int, payload: bytes = b"", study: str = "") -> Message:
+    content = RecordDict({"question": ConfigRecord({"payload": payload, "study": study})})
     return Message(content, message_type="query.question", dst_node_id=node)
 
 
@@ -174,12 +171,19 @@ def _client_app(folder: str) -> ClientApp:
     @app.query("question")
     def question(message: Message, context: Context) -> Message:
         partition = int(context.node_config["partition-id"])
-        payload = message.content["question"]["payload"]
-        told = _node(folder, partition).answer("question", payload) if isinstance(payload, bytes) and payload else b""
+        asked = message.content["question"]
+        payload, study = asked["payload"], str(asked["study"])
+        told = _reply(_node(folder, partition), payload, study) if isinstance(payload, bytes) and payload else b""
         record = ConfigRecord({"payload": told, "partition": partition})
         return Message(RecordDict({"answer": record}), reply_to=message)
 
     return app
+
+
+def _reply(node: CohortNode, payload: bytes, study: str) -> bytes:
+    question, broadcast = QuestionMessage.from_bytes(payload)
+    answer, arrays = node.reply(question, broadcast, study)
+    return answer.to_bytes(arrays)
 
 
 def _write(nodes: Mapping[str, CohortNode], dictionary: Dictionary, folder: Path) -> None:

@@ -95,8 +95,8 @@ def _load(table: pa.Table, dictionary: Dictionary) -> Data:
     return load(table, dictionary, absent=[n for n in dictionary.variables if n not in table.column_names])
 
 
-AskNodes = Callable[[Mapping[str, CohortNode], QuestionMessage, Mapping[str, Array]], Mapping[str, Answer]]
-"""Puts a question with its broadcast values to nodes, and returns their answers by cohort."""
+AskNodes = Callable[[Mapping[str, CohortNode], QuestionMessage, Mapping[str, Array], str], Mapping[str, Answer]]
+"""Puts a question with its broadcast values to nodes for a study, and returns their answers by cohort."""
 
 
 class Threads:
@@ -106,10 +106,10 @@ class Threads:
         self._pool = ThreadPoolExecutor(min(nodes, os.cpu_count() or 1), thread_name_prefix="cohort")
 
     def __call__(
-        self, nodes: Mapping[str, CohortNode], question: QuestionMessage, broadcast: Mapping[str, Array]
+        self, nodes: Mapping[str, CohortNode], question: QuestionMessage, broadcast: Mapping[str, Array], study: str
     ) -> Mapping[str, Answer]:
         """The answers by cohort (see `AskNodes`)."""
-        replies = self._pool.map(lambda node: node.reply(question, broadcast), nodes.values())
+        replies = self._pool.map(lambda node: node.reply(question, broadcast, study), nodes.values())
         return dict(zip(nodes, replies, strict=True))
 
 
@@ -286,7 +286,8 @@ class _Job:
         message = compose(
             question, self.analysis, self.params, job=self.view.id, round_=round_, cohorts=tuple(self.nodes)
         )
-        return combine(question, self.analysis, self.ask(self.nodes, message, question.broadcast))
+        answers = self.ask(self.nodes, message, question.broadcast, self.view.study)
+        return combine(question, self.analysis, answers)
 
     def _end(self, state: JobState, **changes: Any) -> None:
         with self.changed:
