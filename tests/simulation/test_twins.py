@@ -110,12 +110,12 @@ def test_the_same_seed_gives_the_same_people(known):
 def test_a_rehearsal_runs_is_refused_alike_and_says_what_it_is(known):
     twins = [twin_of(node(known, name, seed), TODAY) for seed, name in enumerate(("north", "south", "west"))]
     net = rehearse(known, twins)
-    study = net.study("a study that has no permit yet")
-    result = study.glm(formula="ill ~ age + sex", family="binomial", cohort_effect="common").result(progress=False)
+    study = net.study("no-permit-yet")
+    result = study.glm(formula="ill ~ age + weight", family="binomial").result(progress=False)
     assert result.warnings[0] == REHEARSAL
     assert "(rehearsal)" in net.view.name
     with pytest.raises(Refused):
-        study.glm(formula="ill ~ age", family="binomial", where="age > 78 & weight > 100").result(progress=False)
+        study.glm(formula="ill ~ age", family="binomial", where="age > 77 & weight < 75").result(progress=False)
 
 
 def test_nobody_to_rehearse_with_is_told(known):
@@ -161,7 +161,7 @@ def test_a_script_is_rehearsed_on_a_real_network_and_then_run_unchanged(tmp_path
 
     def script():
         study = local.connect().study("s")
-        return study.glm(formula="ill ~ age + sex", family="binomial", cohort_effect="common").result(progress=False)
+        return study.glm(formula="ill ~ age + weight", family="binomial").result(progress=False)
 
     with local:
         monkeypatch.setenv("COHORTIUM_REHEARSE", "1")
