@@ -82,6 +82,10 @@ class TrustSettings(BaseModel):
         description="Where the node keeps which rows were behind what it answered, so that no two answers differ by a "
         "few people. Never copy an old one back, and never delete it while a study is running.",
     )
+    privacy: Path = Field(
+        Path("privacy.db"),
+        description="Where the node keeps what each study has spent of its privacy budget. Never copy an old one back.",
+    )
 
 
 SECTIONS = ("trust", "data")

@@ -130,6 +130,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from node.ledger import Ledger
     from node.logs import configure
     from node.memory import Memory
+    from node.noise import PrivacyAccount
     from node.trusted import TrustedNode
 
     with said_plainly(EXIT_INVALID):
@@ -150,7 +151,8 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
                 typer.echo(f"ready: {settings.cohort} answers questions from {settings.coordinator}")
 
         dictionary = loaded.data.dictionary.digest
-        cohort = CohortNode(settings.cohort, loaded.data, policy, ledger)
+        account = PrivacyAccount(loaded.data.dictionary.name, settings.path(settings.trust.privacy))
+        cohort = CohortNode(settings.cohort, loaded.data, policy, ledger, account)
         cohort.twin = published(settings, dictionary)
         node = TrustedNode(cohort, trust, memory)
         memory.note("started", policy=policy.model_dump(), dictionary=dictionary, code=code_identity())

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cohortium.errors import CohortiumError, Refused
 from cohortium.masks import MIN_COHORTS
-from cohortium.quantities import Array, CountKind, FlagKind, Kind, SumOver, Sums, TableKind, TimeGridKind
+from cohortium.quantities import Array, CountKind, FlagKind, Kind, NoisyKind, SumOver, Sums, TableKind, TimeGridKind
 
 
 class InvalidPolicy(CohortiumError):
@@ -47,6 +47,12 @@ class Policy(BaseModel):
         10,
         ge=1,
         description="Fewest people by whom the rows of two releases may differ; the same rows may be asked again.",
+    )
+    privacy_budget: float = Field(
+        0.1,
+        ge=0,
+        description="Most that one study may spend here on answers with noise, in rho of zero-concentrated "
+        "differential privacy; the permit must grant it as well. 0.1 implies an epsilon of 2.5 at a delta of 1e-6.",
     )
     release_per_cohort: bool = Field(
         False, description="Whether this cohort's own figures may be told apart from the sum."
@@ -86,6 +92,7 @@ class Policy(BaseModel):
             min_interval=1,
             max_parameters_per_person=1e9,
             min_difference=1,
+            privacy_budget=1e9,
             release_per_cohort=True,
             insecure="two nodes",
         )
@@ -132,6 +139,8 @@ def _check_field(name: str, value: Array, sums: Sums, policy: Policy) -> Array:
         case FlagKind():
             if np.any((value != 0) & (value != 1)):
                 raise Refused(f"`{name}` is declared as a flag but is not 0 or 1.", rule="declared_kinds")
+        case NoisyKind():
+            pass  # the node has added its noise, or would not have come here (`node/noise.py`)
         case Kind():
             raise Refused(f"`{name}` is of a kind that this node does not know.", rule="declared_kinds")
     return value

@@ -7,8 +7,10 @@ lose an answer but never a charge. A question that is relayed again gets the byt
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +27,18 @@ CREATE TABLE IF NOT EXISTS spent (
     number INTEGER PRIMARY KEY, dataset TEXT NOT NULL, study TEXT NOT NULL, job TEXT NOT NULL, rho REAL NOT NULL
 );
 """
+IN_MEMORY = Path(":memory:")
 ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a question may spend: for which study and job, of what budget, and with how many cohorts noise is shared."""
+
+    study: str
+    job: str
+    budget: float
+    cohorts: int
 
 
 class NoiseUnavailable(CohortiumError):
@@ -35,18 +48,20 @@ class NoiseUnavailable(CohortiumError):
 class PrivacyAccount:
     """What each study has spent on one dataset, in rho of zCDP. Safe to use from several threads and processes."""
 
-    def __init__(self, path: Path | str, dataset: str) -> None:
+    def __init__(self, dataset: str, path: Path = IN_MEMORY) -> None:
         self.dataset = dataset
         self._lock = threading.Lock()
+        if path != IN_MEMORY:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
         self._db.executescript(SCHEMA)
 
-    def spend(self, study: str, job: str, rho: float, budget: float) -> None:
-        """Charge an answer to a study. Raises Refused when that would exceed `budget`."""
+    def spend(self, grant: Grant, rho: float) -> None:
+        """Charge an answer to a study. Raises Refused when that would exceed its budget."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._charge(study, job, rho, budget)
+                self._charge(grant, rho)
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
@@ -61,16 +76,15 @@ class PrivacyAccount:
         """Close the file."""
         self._db.close()
 
-    def _charge(self, study: str, job: str, rho: float, budget: float) -> None:
-        if self._spent(study) + rho > budget * (1 + ROUNDING):
+    def _charge(self, grant: Grant, rho: float) -> None:
+        if self._spent(grant.study) + rho > grant.budget * (1 + ROUNDING):
             raise Refused(
                 "The study's privacy budget at a cohort does not cover this question. Ask with a smaller `rho`, or "
                 "have the data access committee grant more.",
                 rule="privacy_budget",
             )
-        self._db.execute(
-            "INSERT INTO spent (dataset, study, job, rho) VALUES (?, ?, ?, ?)", (self.dataset, study, job, rho)
-        )
+        row = (self.dataset, grant.study, grant.job, rho)
+        self._db.execute("INSERT INTO spent (dataset, study, job, rho) VALUES (?, ?, ?, ?)", row)
 
     def _spent(self, study: str) -> float:
         query = "SELECT TOTAL(rho) FROM spent WHERE dataset = ? AND study = ?"

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from cohortium.analysis import Params
+from cohortium.analysis import Params, find
 from cohortium.asking import asked_by
 from cohortium.canonical import canonical_json
 from cohortium.chain import head
@@ -50,6 +50,7 @@ from node.answer import CohortNode, problem_of
 from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
+from node.noise import Grant, is_noisy
 from node.releases import Asker
 
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
@@ -172,12 +173,17 @@ class TrustedNode:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
         check_variables(mandate.permit, variables_of(params))
+        record = find(asked.analysis).sums(asked.statistic)
+        if mandate.permit.options.only_with_noise and not is_noisy(record):
+            raise NotPermitted("The permit allows answers with noise only: ask for `private_summary`.")
         return params
 
     def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> Vector:
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
+        budget = min(mandate.permit.options.privacy_budget, self.node.policy.privacy_budget)
+        grant = Grant(mandate.job.study, asked.job, budget, 1 if _is_alone(asked) else len(asked.cohorts))
         arrays = self.node.compute(
-            asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables, asker=asker
+            asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables, asker=asker, grant=grant
         )
         if _is_alone(asked):
             return unmasked(arrays)

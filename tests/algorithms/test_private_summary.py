@@ -11,6 +11,11 @@ from cohortium.analysis import find
 from cohortium.errors import InvalidQuestion
 from simulation import network
 
+EXAMPLES = [
+    {"variables": ["age", "smokes"], "by": "sex", "bins": 4, "rho": 0.5},
+    {"variables": ["arm"], "rho": 0.1},
+]
+
 
 def people(n=900, seed=3):
     rng = np.random.default_rng(seed)
@@ -48,7 +53,7 @@ def test_without_noise_it_is_the_pooled_table(asked):
     result = asked(frame, variables=["smokes", "bmi", "age"], by="sex", rho=1, bins=6)
     for sex, group in frame.groupby("sex"):
         smokes = result.variables["smokes"][sex]
-        assert smokes.counts == {"false": int((~group["smokes"]).sum()), "true": int(group["smokes"].sum())}
+        assert smokes.counts == {"no": int((~group["smokes"]).sum()), "yes": int(group["smokes"].sum())}
         bmi = result.variables["bmi"][sex]
         assert (bmi.n, bmi.missing) == (group["bmi"].count(), group["bmi"].isna().sum())
         assert bmi.mean == pytest.approx(group["bmi"].mean(), abs=(45 - 15) / 2 / STEPS / 2)
@@ -60,7 +65,7 @@ def test_without_noise_it_is_the_pooled_table(asked):
 def test_the_noise_is_as_large_as_told(asked):
     frame = people()
     results = [asked(frame, variables=["smokes", "bmi"], rho=0.05) for _ in range(60)]
-    counts = np.array([r.variables["smokes"]["all"].counts["true"] for r in results])
+    counts = np.array([r.variables["smokes"]["all"].counts["yes"] for r in results])
     truth = int(frame["smokes"].sum())
     assert np.std(counts - truth) == pytest.approx(results[0].count_noise, rel=0.35)
     means = [r.variables["bmi"]["all"] for r in results]

@@ -7,7 +7,7 @@ import pytest
 
 from cohortium.errors import Refused
 from cohortium.quantities import Array, Flag, NoisyKind, Sums
-from node.noise import PrivacyAccount, add_noise, is_noisy
+from node.noise import Grant, PrivacyAccount, add_noise, is_noisy
 
 
 class Released(Sums):
@@ -52,35 +52,35 @@ def test_only_records_with_noisy_fields_are_noisy():
 
 @pytest.fixture
 def account(tmp_path):
-    account = PrivacyAccount(tmp_path / "privacy.db", "people")
+    account = PrivacyAccount("people", tmp_path / "privacy.db")
     yield account
     account.close()
 
 
 def test_a_study_spends_until_its_budget_is_gone(account):
     for job in range(4):
-        account.spend("bmi", f"job {job}", 0.25, 1.0)
+        account.spend(Grant("bmi", f"job {job}", 1.0, 3), 0.25)
     assert account.spent("bmi") == pytest.approx(1.0)
     with pytest.raises(Refused) as refused:
-        account.spend("bmi", "one more", 0.01, 1.0)
+        account.spend(Grant("bmi", "one more", 1.0, 3), 0.01)
     assert refused.value.rule == "privacy_budget"
     assert account.spent("bmi") == pytest.approx(1.0)
-    account.spend("another study", "job", 1.0, 1.0)
-    account.spend("bmi", "one more", 0.01, 1.5)  # granted more
+    account.spend(Grant("another study", "job", 1.0, 3), 1.0)
+    account.spend(Grant("bmi", "one more", 1.5, 3), 0.01)  # granted more
 
 
 def test_every_answer_of_a_job_is_charged(account):
-    account.spend("bmi", "job", 0.6, 1.0)
+    account.spend(Grant("bmi", "job", 1.0, 3), 0.6)
     with pytest.raises(Refused):
-        account.spend("bmi", "job", 0.6, 1.0)
-    account.spend("bmi", "job", 0.4, 1.0)
+        account.spend(Grant("bmi", "job", 1.0, 3), 0.6)
+    account.spend(Grant("bmi", "job", 1.0, 3), 0.4)
     assert account.spent("bmi") == pytest.approx(1.0)
 
 
 def test_what_was_spent_is_remembered_by_dataset(account, tmp_path):
-    account.spend("bmi", "job", 0.6, 1.0)
-    again = PrivacyAccount(tmp_path / "privacy.db", "people")
-    other = PrivacyAccount(tmp_path / "privacy.db", "other people")
+    account.spend(Grant("bmi", "job", 1.0, 3), 0.6)
+    again = PrivacyAccount("people", tmp_path / "privacy.db")
+    other = PrivacyAccount("other people", tmp_path / "privacy.db")
     assert (again.spent("bmi"), other.spent("bmi")) == (pytest.approx(0.6), 0.0)
     again.close()
     other.close()
