@@ -114,6 +114,12 @@ class CohortNode:
         sums = function(self._rows(params, variables), params, **arguments)
         return encode(check(sums, self.policy))
 
+    def blank(self, analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> dict[str, Array]:
+        """What an empty cohort answers: an answer's names and shapes, which do not depend on the rows."""
+        function = find(analysis).statistic(statistic)
+        nobody = self.data.subset(np.zeros(len(self.data), dtype=np.bool_))
+        return encode(function(nobody, params, **_arguments(function, broadcast)))
+
     def _rows(self, params: Params, variables: tuple[str, ...] | Literal["all"]) -> Data:
         """The rows that the question is about, and the columns that it may read. Raises Refused if they are few."""
         data = self.data if variables == "all" else self._part(self.data, variables)
