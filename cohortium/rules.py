@@ -139,6 +139,14 @@ RULES: Final[dict[str, Rule]] = {
         "Ask for fewer or less skewed covariates or weights, or a wider group.",
         votes=True,
     ),
+    "min_difference": Rule(
+        Whose.policy,
+        "Two answers about groups that differ by a few people tell about those few when one is taken from the other; "
+        "so every answer is compared with those that the study, or its researcher, had before.",
+        "Choose the people of a study once, and name in `complete` every variable that its questions need, from the "
+        "first question on: then all are about the same people. Or ask about a group that differs by more.",
+        votes=True,
+    ),
     # What is asked, and of whom
     "release_per_cohort": Rule(
         Whose.policy,

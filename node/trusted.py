@@ -50,6 +50,7 @@ from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
 from node.papers import Documents, asked_of, read
+from node.releases import Asker
 
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
@@ -181,9 +182,10 @@ class TrustedNode:
 
     def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Refused | None]:
         """What is sent, and the refusal that it is a vote of, if it is: nobody else can tell one from the other."""
+        asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
         question, voted = (asked.analysis, asked.statistic, params, asked.broadcast), None
         try:
-            arrays = self.node.compute(*question, mandate.permit.variables)
+            arrays = self.node.compute(*question, mandate.permit.variables, asker=asker)
         except Refused as refused:
             if _is_alone(asked) or refused.rule not in VOTING:
                 raise
@@ -192,6 +194,10 @@ class TrustedNode:
             return unmasked(arrays), None
         pairs, rule = self._pairs(mandate.roster, asked.cohorts), voted.rule if voted else None
         return mask(arrays, asked, pairs, at_least=2, refused_by=rule), voted
+
+    def _tells_alone(self, mandate: Mandate) -> bool:
+        """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""
+        return self.node.policy.release_per_cohort and mandate.permit.options.release_per_cohort
 
     def _signed(self, asked: Asked, digest: str, vector: Vector) -> bytes:
         said = Answer(
