@@ -54,9 +54,9 @@ class Attack:
     explanation: str
     recover: Recover
 
-    def run(self, network: Network, target: Target) -> Outcome:
-        """Try it once."""
-        attempt = Attempt(network, target)
+    def run(self, network: Network, target: Target, by: type[Attempt] = Attempt) -> Outcome:
+        """Try it once; `by` knows what the attacker can do."""
+        attempt = by(network, target)
         try:
             found = dict(self.recover(attempt))
         except Blocked as ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -109,7 +110,7 @@ class Attempt:
     def watch(self, analysis: str, cohorts: Sequence[str] | None = None, **params: Any) -> dict[str, Any]:
         """The totals that an honest analysis asks for, by statistic (the first of each): a curious coordinator's view.
 
-        What it makes of them does not matter: an analysis that fails has told them all the same.
+        What becomes of it does not matter: an analysis that fails, or is refused, has told what came before that.
         """
         seen: dict[str, Sums] = {}
 
@@ -123,7 +124,8 @@ class Attempt:
             except (StopIteration, CohortiumError):
                 return seen
 
-        self.drive(analysis, listening, cohorts, **params)
+        with contextlib.suppress(Blocked):
+            self.drive(analysis, listening, cohorts, **params)
         return seen
 
     def _blocked(self, error: CohortiumError) -> Blocked:
