@@ -137,7 +137,7 @@ class Asking:
         rows = np.ones(len(people), dtype=np.bool_)
         if self.clauses:
             met = np.array([clause.keeps(people) for clause in self.clauses])
-            rows = met.any(axis=0) if self.any_of else met.all(axis=0)
+            rows = np.asarray(met.any(axis=0) if self.any_of else met.all(axis=0))
         if "lab" in (*self.complete, *self.terms):
             rows = rows & ~np.isnan(people.columns["lab"])
         return rows
@@ -242,8 +242,8 @@ def _asking(rng: np.random.Generator, people: People, own: int) -> Asking:
     if analysis == "table1":
         return Asking(analysis, clauses, any_of, (str(rng.choice(["sex", "region"])),), complete=complete)
     if analysis == "anova":
-        terms = ("sex",) if not cuts or rng.random() < 0.3 else ()
-        return Asking(analysis, clauses, any_of, terms, cuts, complete)
+        by_sex = not cuts or rng.random() < 0.3
+        return Asking(analysis, clauses, any_of, ("sex",) if by_sex else (), cuts, complete)
     terms = tuple(t for t in ("age", "bmi", "sex", "lab", "region") if rng.random() < 0.35)
     return Asking(analysis, clauses, any_of, terms or ("sex",), cuts, complete)
 

@@ -4,6 +4,7 @@ What the nodes' answers add up to is written to `loot.npy` beside that file.
 Started as a process in a real network: `python attacking_coordinator.py FOLDER coordinator start --config …`.
 """
 
+import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -37,10 +38,8 @@ def find(name):
         return honestly(name)
     attack = attacks.find([file.read_text()])[0]
     plan = Listening()
-    try:
+    with contextlib.suppress(attacks.Blocked):
         attack.recover(plan)
-    except attacks.Blocked:
-        pass
 
     def run(params):
         np.save(FOLDER / "loot.npy", (yield from plan.rounds(params)))
