@@ -1,10 +1,11 @@
 """A search for questions that are all allowed and together isolate somebody.
 
-Small made-up cohorts are asked a sequence of questions about incomes: means, group means, regressions, with conditions
-and cut points taken from one person's own values or right beside them, as an attacker who knows that person would take
-them. What the nodes answered is judged by linear algebra: every total that they told is a known combination of people's
-incomes (the attacker is taken to know all about everybody but the incomes), and somebody is isolated if their own income
-is a combination of those totals; a few are if the sum of theirs is a difference of two totals, or of one and two others.
+Small made-up cohorts are asked a sequence of questions about incomes: means, group means, regressions, with
+conditions and cut points taken from one person's own values or right beside them, as an attacker who knows that
+person would take them. What the nodes answered is judged by linear algebra: every total that they told is a known
+combination of people's incomes (the attacker is taken to know all about everybody but the incomes), and somebody is
+isolated if their own income is a combination of those totals; a few are if the sum of theirs is a difference of two
+totals, or of one and two others.
 
 Source: Chin & Özsoyoğlu (1982), IEEE Trans Softw Eng SE-8:574, Auditing and inference control in statistical databases.
 """

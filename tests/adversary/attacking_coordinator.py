@@ -1,4 +1,4 @@
-"""A coordinator of an attacker's own: for jobs that the file `attack` in its folder names, it asks what that attack asks.
+"""A coordinator of an attacker's own: it asks what the attack asks that the file `attack` in its folder names.
 
 What the nodes' answers add up to is written to `loot.npy` beside that file.
 Started as a process in a real network: `python attacking_coordinator.py FOLDER coordinator start --config …`.
