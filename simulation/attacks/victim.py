@@ -27,7 +27,7 @@ DICTIONARY = Path(__file__).with_name("victim.toml")
 SELF = {
     "age": 104.3,
     "bmi": 31.42,
-    "income": 187.3,
+    "income": 118.3,
     "wealth": 90_000.0,
     "visits": 9,
     "time": 2222,
@@ -72,7 +72,7 @@ def _people(rng: np.random.Generator, n: int, cohort: str) -> dict[str, list[obj
     income = np.round(rng.gamma(4, 8 + age / 10, n).clip(5, 150), 1)
     if cohort == HOME:
         club[1:3], lung[1] = "chess", None
-        income[1:3] = 20.0, 250.0
+        income[1:3] = 20.0, 150.0
     found = {
         "age": age,
         "bmi": bmi,
