@@ -132,7 +132,7 @@ def attacks(
 
     keep_quiet()
     thresholds = Policy.none() if unguarded else Policy.from_toml(policy) if policy else Policy()
-    found = carry_out(made_up(thresholds), VICTIM, chosen)
+    found = carry_out(lambda: made_up(thresholds), VICTIM, chosen)
     _tell(found.as_text())
     raise typer.Exit(1 if found.recovered else 0)
 
