@@ -32,6 +32,20 @@ GUARDED = attacks.find(
         "table1_leftover",
         "groups_of_table1",
         "strata_leftover",
+        "two_of_many",
+        "leftover",
+        "general_tracker",
+        "differing_elsewhere",
+        "complete_cases",
+        "complete_groups",
+        "moved_cut",
+        "moved_dummy",
+        "moved_edge",
+        "moved_centre",
+        "two_grids",
+        "moved_end",
+        "missing_over_time",
+        "cohort_leftover",
     ]
 )
 
