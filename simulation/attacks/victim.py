@@ -21,7 +21,7 @@ from simulation.in_process import network
 
 COHORTS = ("north", "east", "south", "west")
 HOME = "south"
-PEOPLE, MORE = 80, 10
+PEOPLE, MORE = 120, 10
 DICTIONARY = Path(__file__).with_name("victim.toml")
 # What the victim is like. Nobody else is within `APART` of their BMI and leaving date.
 SELF = {
