@@ -15,13 +15,14 @@ from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan, p
 from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, grid_sums
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Rows, Scaling, likelihood
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, likelihood
 from algorithms.numerics.proportional_hazards import Timed, on_grid, transformed
 from algorithms.numerics.score_residuals import Hazard, meat
 from algorithms.numerics.scoring import NewtonTerms
 from cohortium.analysis import Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import NotConverged, Separation
+from cohortium.evidence import NOBODY
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -79,6 +80,7 @@ def partial_likelihood(
         score=found.score[0] if found else np.zeros(width),
         information=found.information[0] if found else np.zeros((width, width)),
         not_finite=float(found is None),
+        evidence=found.evidence if found else NOBODY,
     )
 
 
@@ -115,6 +117,7 @@ def diagnostics(
     predictor = rows.predictor(coefficients)
     pairs = concordance(sets, predictor)
     score, information, baseline = np.zeros(width), np.zeros((2, width, width)), None
+    found: Likelihood | None = None
     if params.stratified:
         step = params.step if params.needs_grid else 1.0
         g = transformed(sets.time, params.time_transform, clock, step) - origin
@@ -134,6 +137,7 @@ def diagnostics(
         timed_score=score,
         timed_information=information,
         meat=meat(rows, predictor, baseline) if params.is_robust and baseline else np.zeros((width, width)),
+        evidence=found.evidence if found and found.evidence else rows.evidence(predictor, rows.risk_scores(predictor)),
     )
 
 

@@ -32,6 +32,7 @@ from cohortium import report
 from cohortium.analysis import Confidence, Params, Question, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion, Refused
+from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 from cohortium.result import CohortEffect, Result
 
@@ -96,6 +97,9 @@ class CrosstabParams(Params):
             raise InvalidQuestion("`scores` must be finite and differ.")
 
 
+WITHIN = Evidence(weights=Plain("functions of a cohort's tables, added up over its strata"))
+
+
 class Cells(Sums):
     """People per row and column (rows, columns), the same per stratum, and without a value.
 
@@ -135,6 +139,7 @@ def cells(data: Data, params: CrosstabParams) -> Cells:
         too_few=float(too_few),
         asked=1.0,
         collected=float(params.groups.collected(data)),
+        evidence=WITHIN,
     )
 
 
@@ -145,7 +150,7 @@ def homogeneity(data: Data, params: CrosstabParams, *, odds_ratio: float) -> Hom
     table = _table(data, params)
     if table.sum() < data.least_group:
         table = np.zeros_like(table)
-    return Homogeneity(n=table.sum(), sums=homogeneity_sums(table, odds_ratio))
+    return Homogeneity(n=table.sum(), sums=homogeneity_sums(table, odds_ratio), evidence=WITHIN)
 
 
 class CrosstabResult(Result):

@@ -16,6 +16,7 @@ from cohortium import report
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
+from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
 from cohortium.result import Result
 
@@ -77,6 +78,7 @@ def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
         entries=tables[0],
         exits=tables[1],
         events=tables[2],
+        evidence=Evidence(weights=Plain("no value is broadcast, and everybody counts once")),
     )
 
 

@@ -20,6 +20,7 @@ from cohortium import report
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion
+from cohortium.evidence import Evidence, Plain
 from cohortium.formula import Factor
 from cohortium.quantities import Array, Count, Counts, SumOver, Sums, Table
 from cohortium.result import CohortEffect, Estimate, Result, wald
@@ -127,6 +128,7 @@ def observed_expected(data: Data, params: LogRankParams) -> ObservedExpected:
         observed=events.sum(axis=1),
         expected=expected,
         variance=variance,
+        evidence=Evidence(weights=Plain("no value is broadcast, and everybody counts alike")),
     )
 
 

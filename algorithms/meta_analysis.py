@@ -21,9 +21,10 @@ from algorithms.numerics.cohort_estimates import (
     remembered,
     two_by_two,
 )
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import INTERCEPT, refuse_specials
 from algorithms.numerics.families import CanonicalName
-from algorithms.numerics.grouped_moments import whole
+from algorithms.numerics.grouped_moments import moments_evidence, whole
 from algorithms.numerics.grouping import Comparison, Grouping, comparison, factors_of
 from algorithms.numerics.meta_result import MetaAnalysisResult
 from algorithms.numerics.meta_summaries import (
@@ -44,6 +45,7 @@ from algorithms.numerics.random_effects import NODES, Evaluate, PowerSums, pool,
 from cohortium.analysis import Confidence, Params, Rounds, analysis, ask, ask_each
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion, Refused, UnknownName
+from cohortium.evidence import NOBODY, Evidence, Plain
 from cohortium.formula import Formula
 from cohortium.quantities import Array, Count, Counts, Flag, FlagKind, SumOver, Sums, Table
 
@@ -181,6 +183,7 @@ def own_effects(data: Data, params: MetaAnalysisParams) -> OwnEffects:
         errors=values[1],
         contributing=float(counted),
         reasons=np.array([float(own.reason == reason) for reason in REASONS]),
+        evidence=_evidence(data, params),
     )
 
 
@@ -190,10 +193,11 @@ def weighted(data: Data, params: MetaAnalysisParams, *, tau2: Array, centre: flo
         raise Refused("A variance that was broadcast is not one.", rule="broadcast")
     own = _own(data, params)
     if own.reason is not None:
-        return Weighted(n=0, powers=np.zeros((len(tau2), 3, 3)), logs=np.zeros(len(tau2)))
+        nothing = np.zeros((len(tau2), 3, 3))
+        return Weighted(n=0, powers=nothing, logs=np.zeros(len(tau2)), evidence=NOBODY)
     estimate, variance = np.array([(own.estimate - centre) / unit]), np.array([own.variance / unit**2])
     powers, logs = power_sums(estimate, variance, tau2)
-    return Weighted(n=own.n, powers=powers, logs=logs)
+    return Weighted(n=own.n, powers=powers, logs=logs, evidence=_evidence(data, params))
 
 
 @analysis
@@ -264,6 +268,14 @@ def _own(data: Data, params: MetaAnalysisParams) -> CohortEstimate:
         return means(data, params.comparison, params.effect)
 
     return remembered(data, params.model_dump_json(), compute)
+
+
+def _evidence(data: Data, params: MetaAnalysisParams) -> Evidence:
+    """What the cohort's own estimate rests on."""
+    own = Plain("a cohort's own estimate, into which nothing enters that was broadcast")
+    if params.effect == "coefficient":
+        return Evidence(weights=own, columns=columns_of(data, params.model.design))
+    return Evidence(weights=own) if params.is_table else moments_evidence(data, params.comparison)
 
 
 def _cells(data: Data, params: MetaAnalysisParams) -> Array:

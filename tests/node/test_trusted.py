@@ -18,6 +18,7 @@ from cohortium.chain import Head, verify_chain, verify_head
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary, Variable
 from cohortium.documents import Answer
+from cohortium.evidence import Evidence, Plain
 from cohortium.keys import public_text
 from cohortium.masks import Asked
 from cohortium.messages import AnswerMessage, Greeting, Introduction, Position, QuestionMessage
@@ -50,7 +51,8 @@ def total(data: Data, params: TotalParams, scale: float) -> Total:
         raise ValueError("whatever")
     if scale == 7:
         data["y"].sum()
-    return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True))
+    evidence = Evidence(weights=Plain("a scale"))
+    return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True), evidence=evidence)
 
 
 def totals(params: TotalParams) -> Rounds[Result]:
