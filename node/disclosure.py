@@ -143,24 +143,24 @@ def _check_weights(record: str, weights: Shares, policy: Policy) -> None:
 
 def _check_dominance(record: str, shares: Shares, names: Sequence[str], policy: Policy) -> None:
     one = f"has sums of which one person makes up more than {policy.max_share_of_one:g}"
-    _refuse_if(_above(shares.largest, policy.max_share_of_one), record, "max_share_of_one", one, _TAME, names)
+    _refuse_if(_above(shares.largest, policy.max_share_of_one), record, "max_share_of_one", one, _TAME, columns=names)
     two = f"has sums of which two people make up more than {policy.max_share_of_two:g}"
-    _refuse_if(_above(shares.two, policy.max_share_of_two), record, "max_share_of_two", two, _TAME, names)
+    _refuse_if(_above(shares.two, policy.max_share_of_two), record, "max_share_of_two", two, _TAME, columns=names)
 
 
 def _check_leverage(record: str, leverage: Array, names: Sequence[str], policy: Policy) -> None:
     lever = f"rests on a person with a leverage above {policy.max_leverage:g}"
-    _refuse_if(_above(leverage, policy.max_leverage), record, "max_leverage", lever, _TAME, names)
+    _refuse_if(_above(leverage, policy.max_leverage), record, "max_leverage", lever, _TAME, columns=names)
 
 
 def _check_columns(record: str, columns: Columns, policy: Policy) -> None:
     least, names = policy.min_carriers, columns.names
     alone = f"has a column in which fewer than {least} people differ from all others"
-    _refuse_if(_few(columns.carriers, least), record, "min_carriers", alone, _MERGE, names)
+    _refuse_if(_few(columns.carriers, least), record, "min_carriers", alone, _MERGE, columns=names)
     least = policy.min_carriers_by_outcome
     apart = f"has a column in which fewer than {least} people with one of the outcomes differ from all others"
     split = _few(columns.by_outcome, least)
-    _refuse_if(split[:, 0] | split[:, 1], record, "min_carriers_by_outcome", apart, _MERGE, names)
+    _refuse_if(split[:, 0] | split[:, 1], record, "min_carriers_by_outcome", apart, _MERGE, columns=names)
     _check_dominance(record, columns.magnitudes, names, policy)
     _check_leverage(record, np.asarray(columns.leverage), (), policy)
     few, least_events = "has fewer than {:g} events per parameter", policy.min_events_per_parameter
@@ -178,9 +178,9 @@ def _above(share: Array, most: float) -> NDArray[np.bool_]:
 
 
 def _refuse_if(
-    forbidden: NDArray[np.bool_], name: str, rule: str, what: str, remedy: str, columns: Sequence[str] = ()
+    forbidden: NDArray[np.bool_], name: str, rule: str, what: str, remedy: str, *, columns: Sequence[str] = ()
 ) -> None:
-    """Raises Refused if anything is forbidden; of `columns`, which come from the question, the first that is is named."""
+    """Raises Refused if anything is forbidden; of `columns`, which come from the question, it names the first."""
     if np.any(forbidden):
         first = int(np.argmax(np.ravel(forbidden)))
         place = f" ({columns[first]})" if first < len(columns) else ""
