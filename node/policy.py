@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cohortium.errors import CohortiumError, did_you_mean
 
 
+# Beside this file where the program is installed, in `configs` where it is worked on.
+_FOLDERS = (Path(__file__).parent / "policies", Path(__file__).parent.parent / "configs" / "policies")
+
+
 class InvalidPolicy(CohortiumError):
     """A policy file with an unknown key or an impossible threshold."""
 
@@ -92,6 +96,14 @@ class Policy(BaseModel):
             faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise InvalidPolicy(f"{path} is not a policy: {faults}") from None
 
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """One of the policies that come with the program (see `profiles`). Raises InvalidPolicy."""
+        known = profiles()
+        if name not in known:
+            raise InvalidPolicy(f"There is no policy `{name}`.{did_you_mean(name, known)}")
+        return cls.from_toml(known[name])
+
     def to_toml(self) -> str:
         """The policy as a file that `from_toml` reads."""
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.model_dump().items())
@@ -137,6 +149,12 @@ class Policy(BaseModel):
             release_per_cohort=True,
             insecure="two nodes",
         )
+
+
+def profiles() -> dict[str, Path]:
+    """The policies that come with the program: their files by name."""
+    folder = next((f for f in _FOLDERS if f.is_dir()), None)
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))} if folder else {}
 
 
 DIRECTIONS: dict[str, str] = {
