@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cohortium.errors import CohortiumError, did_you_mean
 
-
 # Beside this file where the program is installed, in `configs` where it is worked on.
 _FOLDERS = (Path(__file__).parent / "policies", Path(__file__).parent.parent / "configs" / "policies")
 
