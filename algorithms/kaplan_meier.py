@@ -17,6 +17,7 @@ from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
 from cohortium.evidence import Evidence, Plain
+from cohortium.exactness import POOLED, Exactness, exactly, lacking
 from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
 from cohortium.result import Result
 
@@ -102,6 +103,21 @@ class KaplanMeierResult(Result):
         """Every group's curve at one or more times."""
         wanted = [times] if isinstance(times, int | float) else times
         return {group: tuple(curve.at(float(t)) for t in wanted) for group, curve in self.curves.items()}
+
+    def in_words(self) -> str:
+        """Estimator, errors, intervals and the grid of times."""
+        unit = f" {self.unit}" if self.unit else ""
+        mean = f" Restricted means go to {self.horizon:g}{unit}." if self.horizon is not None else ""
+        return (
+            f"Survival ({self.formula}) was estimated by Kaplan-Meier over all cohorts together, times rounded up to "
+            f"whole steps of {self.interval:g}{unit}, with Greenwood's standard errors and {100 * self.confidence:g}% "
+            f"intervals symmetric on the {self.confidence_type} scale.{mean}"
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled curves on the grid of times."""
+        none = {} if self.no_follow_up == 0 else {"no follow-up": self.no_follow_up}
+        return exactly(f"{POOLED}, times rounded up to the grid", excluded=lacking(self.missing) | none)
 
     def tables(self) -> list[report.Table]:
         """One row per group; then the curves at a handful of times."""

@@ -14,6 +14,7 @@ from algorithms.numerics.estimation import Estimation, at_optimum, estimate, reg
 from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.likelihood import Family
 from algorithms.numerics.order_statistics import counts_between  # noqa: F401 - a statistic as well
+from algorithms.numerics.phrases import STANDARD_ERRORS, intercepts, interval
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
 from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics that this analysis may ask
@@ -64,6 +65,16 @@ class LinearResult(RegressionResult):
     breusch_pagan: OverallTest | None = Field(
         None, description="Koenker's studentised Breusch-Pagan test: does the variance depend on the covariates?"
     )
+
+    def in_words(self) -> str:
+        """Model, estimator, cohort effect and standard errors."""
+        weights = f", weighted by {self.weights}" if self.weights else ""
+        return (
+            f"{self.formula} was fitted as a linear regression by least squares{weights}"
+            f"{intercepts(self.cohort_effect)}, on standardised columns, the solution refined by its residuals. Tests "
+            f"(t, F) and {interval(self.confidence)} go by {STANDARD_ERRORS[self.std_errors]}."
+            f"{self._compared_in_words()}"
+        )
 
     def tables(self) -> list[report.Table]:
         """Those of every regression, and the tests of the model as a whole."""

@@ -106,6 +106,12 @@ class Data:
                 columns = {n: self._column(n)[rows] if whole else self._column(n)[rows][kept] for n in wanted}
                 yield Data(self.dictionary, columns, count)
 
+    def subset(self, rows: NDArray[np.bool_]) -> Data:
+        """The rows of a mask, in order, as if there were no others; a column is copied when it is first read."""
+        kept = int(np.count_nonzero(rows))
+        columns = self.columns if kept == self.rows else _Chosen(self.columns, rows)
+        return Data(self.dictionary, columns, kept, self.least_group)
+
     def only(self, names: Iterable[str]) -> Data:
         """The same rows with just these columns: what a permit does not name cannot be read."""
         wanted = set(names)
@@ -120,3 +126,25 @@ class Data:
         if name not in self.columns:
             raise InvalidQuestion(f"`{name}` was not collected by this cohort")
         return self.columns[name]
+
+
+class _Chosen(Mapping[str, NDArray[np.generic]]):
+    """Columns with only the rows of a mask, each made when it is first asked for."""
+
+    def __init__(self, columns: Mapping[str, NDArray[np.generic]], rows: NDArray[np.bool_]) -> None:
+        self._all, self._rows = columns, rows
+        self._made: dict[str, NDArray[np.generic]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        if name not in self._made:
+            self._made[name] = self._all[name][self._rows]
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)

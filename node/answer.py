@@ -20,6 +20,7 @@ import structlog
 
 import cohortium
 from cohortium.analysis import Params, find
+from cohortium.condition import Condition
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Problem, Refused
@@ -27,12 +28,13 @@ from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, Qu
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from node.disclosure import Policy, check, check_per_cohort
+from node.subset import subset
 
 # Through the standard library, so that a program that embeds a node (a simulation) hears of failures only.
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
-
 PARTS_KEPT = 16
+SUBSETS_KEPT = 4
 
 
 class CohortNode:
@@ -44,7 +46,12 @@ class CohortNode:
         self.data = Data(data.dictionary, data.columns, data.rows, least)
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
-        self._parts: dict[tuple[int, tuple[str, ...]], Data] = {}
+        # So is what is worked out about the rows once (which are complete): it serves every round.
+        self._part: Callable[[Data, tuple[str, ...]], Data] = lru_cache(maxsize=PARTS_KEPT)(Data.only)
+        # A subset holds copies of the columns in use, so that few are kept.
+        self._subset: Callable[[Data, Condition | None, tuple[str, ...], Policy], Data] = lru_cache(
+            maxsize=SUBSETS_KEPT
+        )(subset)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -103,19 +110,16 @@ class CohortNode:
         CohortiumErrors; anything else that is raised may hold data (see `problem_of`).
         """
         function = find(analysis).statistic(statistic)
-        sums = function(self._data(variables), params, **_arguments(function, broadcast))
+        arguments = _arguments(function, broadcast)
+        sums = function(self._rows(params, variables), params, **arguments)
         return encode(check(sums, self.policy))
 
-    def _data(self, variables: tuple[str, ...] | Literal["all"]) -> Data:
-        if variables == "all":
-            return self.data
-        # Kept, because what is worked out about the rows once (which are complete) serves every round.
-        key = (id(self.data), variables)
-        if key not in self._parts:
-            if len(self._parts) >= PARTS_KEPT:
-                self._parts.clear()
-            self._parts[key] = self.data.only(variables)
-        return self._parts[key]
+    def _rows(self, params: Params, variables: tuple[str, ...] | Literal["all"]) -> Data:
+        """The rows that the question is about, and the columns that it may read. Raises Refused if they are few."""
+        data = self.data if variables == "all" else self._part(self.data, variables)
+        if params.where is None and not params.complete:
+            return data
+        return self._subset(data, params.where, params.complete, self.policy)
 
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)

@@ -21,6 +21,7 @@ from node.plainly import (
     said_plainly,
     stop,
 )
+from node.request_console import approve, refuse, requests
 from node.trust_console import journal, member
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 app.command()(member)
 app.command()(journal)
+for command in (requests, approve, refuse):
+    app.command()(command)
 
 
 @app.command()

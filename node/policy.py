@@ -42,7 +42,7 @@ class Policy(BaseModel):
         10, "Fewest people, also in effect, behind a count or a sum; 0 people are no one, and pass.", ge=1
     )
     min_model_people: int = _least(20, "Fewest people that a model is fitted to.", ge=1)
-    min_residual_df: int = _least(10, "Fewest people more than a model has parameters.", ge=0)
+    min_residual_df: int = _least(10, "Fewest people more than a model has parameters.")
     max_parameters_per_person: float = _most(
         0.33, "Most parameters of a model, as a share of the people, in effect, that it is fitted to.", gt=0
     )
@@ -77,6 +77,11 @@ class Policy(BaseModel):
         False,
         description="Whether this cohort's own figures may be told apart from the sum.",
         json_schema_extra={"stricter": "lower"},
+    )
+    approval: Literal["auto", "manual"] = Field(
+        "auto",
+        description="`manual`: a job that a permit covers still waits until you say `cohortium node approve` or "
+        "`refuse`; `cohortium node requests` lists what waits. `auto`: it is answered at once, within these rules.",
     )
     insecure: Literal["no", "two nodes"] = Field(
         "no",
@@ -133,7 +138,7 @@ class Policy(BaseModel):
         return cls(
             min_people=1,
             min_model_people=1,
-            min_residual_df=0,
+            min_residual_df=-(10**9),
             max_parameters_per_person=1e9,
             min_events_per_parameter=0.0,
             min_cell=1,

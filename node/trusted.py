@@ -11,16 +11,25 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import structlog
 
+from cohortium.analysis import Params
 from cohortium.asking import asked_by
 from cohortium.canonical import canonical_json
 from cohortium.chain import head
 from cohortium.documents import Answer, Job, Permit, Roster
-from cohortium.errors import AlreadyAnswered, CohortiumError, InvalidQuestion, NotPermitted, Untrusted, WrongReference
+from cohortium.errors import (
+    AlreadyAnswered,
+    AwaitingApproval,
+    CohortiumError,
+    InvalidQuestion,
+    NotPermitted,
+    Untrusted,
+    WrongReference,
+)
 from cohortium.identity import code_identity
 from cohortium.keys import Keys
 from cohortium.masks import Asked, Pairs, agree
@@ -32,11 +41,13 @@ from cohortium.messages import (
     MalformedMessage,
     Papers,
     QuestionMessage,
+    Undecided,
 )
 from cohortium.quantities import Array
 from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
 from node.answer import CohortNode, problem_of
+from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
 
@@ -60,6 +71,7 @@ class TrustedNode:
 
     def __init__(self, node: CohortNode, trust: Trust, memory: Memory, *, clock: Callable[[], datetime] = now) -> None:
         self.node, self.trust, self.memory, self._clock = node, trust, memory, clock
+        self.approvals = Approvals(memory, clock=clock)
         self._rosters = threading.Lock()
         known = memory.roster()
         self._known = Signed.from_bytes(Roster, known).document if known is not None else None
@@ -69,15 +81,20 @@ class TrustedNode:
         self._read: Callable[[Papers], _Signed] = lru_cache(maxsize=16)(_read)
 
     def answer(self, kind: str, payload: bytes) -> bytes:
-        """The reply to a message of the coordinator: kind `introduction` or `question`. Never raises."""
+        """The reply to a message of the coordinator: kind `introduction`, `undecided` or `question`. Never raises."""
         if kind == "introduction":
             return self._introduce(payload).to_bytes()
         try:
+            if kind == "undecided":
+                return self._undecided(payload).to_bytes()
             question, broadcast = QuestionMessage.from_bytes(payload)
         except MalformedMessage as error:
             return AnswerMessage(problem=error.problem()).to_bytes()
         try:
             return self._reply(question, broadcast)
+        except AwaitingApproval as waiting:  # no answer: the same question comes again when the operator has decided
+            log.info("awaiting approval", job=question.job[:16], analysis=question.analysis)
+            return AnswerMessage(problem=waiting.problem()).to_bytes()
         except Exception as error:
             problem = problem_of(error, question)
             # Cut, because the words may quote names of any length that a peer made up.
@@ -91,7 +108,10 @@ class TrustedNode:
         if self.node.cohort not in asked.cohorts:
             raise NotPermitted("The job does not ask this cohort.")
         digest = asked.digest()
-        kept = self.memory.answered(asked.job, asked.round) or self._keep(asked, digest, mandate)
+        kept = self.memory.answered(asked.job, asked.round)
+        if kept is None:
+            approved = partial(self._check_approval, question, broadcast, digest, mandate.job)
+            kept = self._keep(asked, digest, mandate, approved)
         if kept.question != digest:
             raise AlreadyAnswered(
                 f"This cohort has answered round {asked.round} of the job, for another question or other cohorts: a "
@@ -99,11 +119,25 @@ class TrustedNode:
             )
         return kept.reply
 
-    def _keep(self, asked: Asked, digest: str, mandate: Mandate) -> Kept:
+    def _check_approval(self, question: QuestionMessage, broadcast: Mapping[str, Array], digest: str, job: Job) -> None:
+        if self.node.policy.approval == "manual":
+            self.approvals.check(question, broadcast, digest, job)
+
+    def _undecided(self, payload: bytes) -> Undecided:
+        """Which of the jobs that the coordinator names still wait for the operator."""
+        asked, _ = Undecided.from_bytes(payload)
+        waiting = self.approvals.undecided(asked.jobs) if self.node.policy.approval == "manual" else ()
+        return Undecided(jobs=waiting)
+
+    def _keep(self, asked: Asked, digest: str, mandate: Mandate, check_approval: Callable[[], None]) -> Kept:
         """Compute the answer and keep it. A problem is kept as well, so nobody can ask around what was refused."""
         what: dict[str, Any]
         try:
-            vector = self._vector(asked, mandate)
+            params = self._entitled(asked, mandate)
+            check_approval()
+            vector = self._vector(asked, params, mandate)
+        except AwaitingApproval:
+            raise
         except Exception as error:
             problem = problem_of(error, asked)
             event, what = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message[:500]}
@@ -125,9 +159,9 @@ class TrustedNode:
         until = mandate.job.submitted + MAX_AGE
         return self.memory.keep(asked.job, asked.round, Kept(digest, reply), until=until, event=event, details=details)
 
-    def _vector(self, asked: Asked, mandate: Mandate) -> Vector:
-        alone = asked.per_cohort or len(asked.cohorts) == 1  # a sum over one cohort is that cohort's own figure
-        if alone:
+    def _entitled(self, asked: Asked, mandate: Mandate) -> Params:
+        """The bound parameters, if permit and policy allow this to be asked at all. Looks at no data."""
+        if _is_alone(asked):
             check_per_cohort(self.node.policy)
             if not mandate.permit.options.release_per_cohort:
                 raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
@@ -137,8 +171,11 @@ class TrustedNode:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
         check_variables(mandate.permit, variables_of(params))
+        return params
+
+    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> Vector:
         arrays = self.node.compute(asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables)
-        if alone:
+        if _is_alone(asked):
             return unmasked(arrays)
         return mask(arrays, asked, self._pairs(mandate.roster, asked.cohorts), at_least=2)
 
@@ -204,6 +241,10 @@ class TrustedNode:
             log.error("audit", problem="the coordinator's audit is shorter than it was")
             self.memory.note("the coordinator's audit was cut off", number=greeting.head.number, seen=before.number)
         self.memory.witness(COORDINATOR, greeting.head)
+
+
+def _is_alone(asked: Asked) -> bool:
+    return asked.per_cohort or len(asked.cohorts) == 1  # a sum over one cohort is that cohort's own figure
 
 
 @dataclass(frozen=True)

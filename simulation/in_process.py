@@ -236,7 +236,7 @@ class _Job:
 
     def _run(self) -> None:
         try:
-            result = conduct(self.analysis, self.params, self._ask_all_nodes)
+            result = conduct(self.analysis, self.params, self._ask_all_nodes, tuple(self.nodes))
         except CohortiumError as error:
             state = JobState.refused if isinstance(error, Refused) else JobState.failed
             self.finished.set_exception(error)
@@ -245,8 +245,7 @@ class _Job:
             self.finished.set_exception(error)
             self._end(JobState.failed, problem=CohortiumError(f"{type(error).__name__} in the analysis").problem())
         else:
-            named = result.model_copy(update={"cohorts": tuple(self.nodes)})
-            self.finished.set_result(named.model_dump_json().encode())
+            self.finished.set_result(result.model_dump_json().encode())
             self._end(JobState.finished)
 
     def _ask_all_nodes(self, question: Question) -> Sums | dict[str, Sums]:

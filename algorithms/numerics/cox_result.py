@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from algorithms.numerics.chi_squared import ChiSquared
+from algorithms.numerics.phrases import BASELINES
 from cohortium import report
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Estimate, Result
 
 if TYPE_CHECKING:
@@ -69,6 +71,28 @@ class CoxResult(Result):
     iterations: int = Field(description="Newton steps.")
     decrement: float = Field(description="Squared distance to the optimum in standard errors before the last step.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+
+    def in_words(self) -> str:
+        """Model, ties, baseline and standard errors."""
+        grid = f"; times were rounded up to steps of {self.interval:g}" if self.interval else ""
+        return (
+            f"{self.formula} was fitted as a Cox proportional hazards model by maximum partial likelihood, ties by "
+            f"{self.ties.capitalize()}'s method, {BASELINES[self.cohort_effect or 'common']}{grid}. Standard errors "
+            f"are {self.std_error_type}; intervals are {100 * self.confidence:g}% Wald intervals of the log hazard "
+            "ratio. Proportional hazards were tested by scaled Schoenfeld residuals (Grambsch & Therneau 1994, "
+            f"Biometrika 81:515; time scale {self.time_transform})."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled fit with cohorts as strata, or on the grid of times."""
+        same = "equals coxph on the pooled records"
+        own = f"{same} with the cohort as a stratum, on exact times"
+        return exactly(
+            own if self.cohort_effect == "stratified" else f"{same}, their times rounded up to the grid",
+            iterations=self.iterations,
+            decrement=self.decrement,
+            excluded=lacking(self.missing) | ({"no follow-up": self.no_follow_up} if self.no_follow_up != 0 else {}),
+        )
 
     def tables(self) -> list[report.Table]:
         """Coefficients with hazard ratios; the tests of the model; the test of proportional hazards; concordance."""

@@ -3,6 +3,8 @@
 A new analysis takes part by itself: its test file names questions about `datasets.volunteers` in `EXAMPLES`.
 """
 
+import re
+from html import unescape
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -99,7 +101,7 @@ def _conduct(name, example, cohorts, seen=None):
             seen.append((question, answers, records))
         return add_up(find(name).sums(question.statistic), answers)
 
-    return conduct(find(name), params, ask_all_nodes)
+    return conduct(find(name), params, ask_all_nodes, tuple(map(str, range(len(cohorts)))))
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,12 @@ def cohorts():
     frames["c2"] = frames["c2"].iloc[:0]
     nodes = network(frames).service.nodes
     return [node.data for node in nodes.values()]
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_has_a_plot(name, cohorts):
+    charts = (_conduct(name, example, cohorts).chart() for of, example in EXAMPLES if of == name)
+    assert any(chart is not None for chart in charts), f"give {find(name).result.__name__} a `chart()`"
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
@@ -144,6 +152,31 @@ class TestEveryExample:
         assert again.tables()[0].rows is not None
         chart = again.chart()
         assert chart is None or chart.to_dict()
+
+    def test_says_how_exact_it_is(self, name, example, cohorts):
+        stated = _conduct(name, example, cohorts).exactness
+        result = find(name).result.__name__
+        assert stated is not None, f"give {result} a `statement()`: exactly(...) or approximately(...)"
+        assert stated.encoding_error == 3 * 2.0**-73
+        assert stated.rows is not None
+        assert stated.exact or "because" in stated.basis or "," in stated.basis, f"{result}: say why it is approximate"
+
+    def test_says_what_was_done_with_a_reference(self, name, example, cohorts):
+        result = _conduct(name, example, cohorts)
+        lacks = f"give {type(result).__name__} an `in_words()`: what was fitted, estimator, cohort effect, std. errors"
+        assert len(result.in_words()) > 40, lacks
+        assert result.in_words() in result.methods()
+        text, _, sources = result.methods().partition("References: ")
+        assert re.search(r"\(\d{4}", sources), "the docstring of the analysis ends in `Source: Author (year), where.`"
+        assert "None" not in text
+        assert "nan" not in text.split()
+
+    def test_shows_itself_in_a_notebook_and_as_a_frame(self, name, example, cohorts):
+        result = _conduct(name, example, cohorts)
+        shown, summary = unescape(result._repr_html_()), " ".join(result.summary().split())
+        assert "<table" in shown
+        assert all(words in shown and words in summary for _, words in result.exactness.facts())
+        assert len(result.to_frame("pandas").columns) > 0
 
     def test_a_node_answers_from_data_alone(self, name, example, cohorts):
         data = cohorts[0]
