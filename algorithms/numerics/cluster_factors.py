@@ -15,7 +15,6 @@ import numpy as np
 
 from algorithms.numerics.clusters import ClusterBlock
 from cohortium.data import Data
-from cohortium.evidence import Shares
 from cohortium.quantities import Array
 
 # A direction of Z whose part of its own within a cluster is smaller than this is rounding.
@@ -108,10 +107,10 @@ def theta_terms(factors: Factors, cholesky: Array) -> ThetaTerms:
     return ThetaTerms(products, slopes, logdet, np.array([float(np.sum(weight * d)) for d in directions]))
 
 
-def cluster_weights(factors: Factors, cholesky: Array) -> Shares:
+def cluster_weights(factors: Factors, cholesky: Array) -> Array:
     """How V^-1 weighs the clusters, each by its trace: rows less directions of Z, and trace (I + R Psi R')^-1."""
     if not factors.blocks:
-        return Shares.of(factors.sizes)
+        return factors.sizes
     weights, q = [], len(cholesky)
     for r, _ in factors.blocks:
         scaled = np.einsum("ijg,jk->ikg", r, cholesky)
@@ -119,7 +118,7 @@ def cluster_weights(factors: Factors, cholesky: Array) -> Shares:
         directions = np.count_nonzero(r[range(q), range(q)] > 0, axis=0)
         # A direction that a cluster lacks has an R of 0, and 1 in the inverse.
         weights.append(np.trace(np.linalg.inv(m), axis1=1, axis2=2) - (q - directions) - directions)
-    return Shares.of(factors.sizes + np.concatenate(weights))
+    return np.asarray(factors.sizes + np.concatenate(weights))
 
 
 def _direction(cholesky: Array, i: int, j: int) -> Array:

@@ -61,7 +61,14 @@ def likelihood_terms(
         slopes=np.array([t.slopes for t in swept]),
         logdet=np.array([t.logdet for t in swept]),
         logdet_slopes=np.array([t.logdet_slopes for t in swept]),
-        evidence=Evidence(weights=Shares.joined(*weights), columns=columns),
+        # A cluster is a person with all its rows, a family or a clinic.
+        evidence=Evidence(
+            weights=Shares.joined(
+                *(Shares.of(np.repeat(w / factors.sizes, factors.sizes.astype(int))) for w in weights)
+            ),
+            magnitudes=Shares.joined(*map(Shares.of, weights)),
+            columns=columns,
+        ),
     )
 
 

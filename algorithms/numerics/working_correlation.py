@@ -143,17 +143,20 @@ class _Totals:
         self.score, self.information, self.meat = np.zeros(width), np.zeros((width, width)), np.zeros((width, width))
         self.pearson = self.products = self.pairs = 0.0
         self.rows = self.clusters = 0
-        self.weights, self.farthest = Concentration(), 0.0
+        self.weights, self.of_clusters, self.farthest = Concentration(), Concentration(), 0.0
 
     def weigh(self, block: _Block, model: WorkingModel) -> None:
-        """Take in how much of the information is each cluster's."""
+        """Take in how much of the information is each row's, and each cluster's."""
         if model.family.link != "identity":
             self.farthest = max(self.farthest, float(np.max(np.abs(block.eta))))
-        self.weights.add(block.of.sums(block.weight * _precision(block.of, model)))
+        weight = block.weight * _precision(block.of, model)
+        self.weights.add(weight)
+        self.of_clusters.add(block.of.sums(weight))
 
     def evidence(self, columns: Columns) -> Evidence:
         """What the check is shown."""
-        return Evidence(weights=self.weights.shares, predictor=self.farthest, columns=columns)
+        shares, clusters = self.weights.shares, self.of_clusters.shares
+        return Evidence(weights=shares, magnitudes=clusters, predictor=self.farthest, columns=columns)
 
     def add_moments(self, block: ClusterBlock, e: Array, correlation: Correlation) -> None:
         self.rows, self.clusters = self.rows + len(e), self.clusters + len(block.starts)
