@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.by_cohort import PooledFit, by_cohort, forbidden
 from algorithms.numerics.concordance import concordance
 from algorithms.numerics.cox_inference import Findings, cox_result, timed_on_grid
 from algorithms.numerics.cox_params import CoxParams
@@ -15,11 +17,12 @@ from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan, p
 from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, grid_sums
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
+from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, own_fit
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, likelihood
 from algorithms.numerics.proportional_hazards import Timed, on_grid, transformed
 from algorithms.numerics.score_residuals import Hazard, meat
 from algorithms.numerics.scoring import NewtonTerms
-from cohortium.analysis import Rounds, analysis, ask
+from cohortium.analysis import Refusal, Rounds, analysis, ask, ask_each_if_allowed
 from cohortium.data import Data
 from cohortium.errors import NotConverged, Separation
 from cohortium.evidence import NOBODY
@@ -141,6 +144,22 @@ def diagnostics(
     )
 
 
+def own_estimates(
+    data: Data, params: CoxParams, *, coefficients: Array, centre: Array, per_unit: Array, level: float
+) -> OwnFit:
+    """A cohort's own fit and its part in the pooled one: asked per cohort, of those that release their own figures."""
+    broadcast = {"coefficients": coefficients, "centre": centre, "per_unit": per_unit}
+    own = partial_likelihood(data, params, **broadcast, level=level)
+    alone = params.model_copy(update={"by_cohort": False, "time_transform": "identity"})
+    return own_fit(
+        data,
+        lambda: fit_alone(cox, data, alone),
+        (round(own.n), own.events),
+        dict(zip(params.design.columns, map(float, per_unit), strict=True)),
+        Part(own.n, own.events, own.score, own.information, own.evidence),
+    )
+
+
 @analysis
 def cox(params: CoxParams) -> Rounds[CoxResult]:
     """Cox proportional hazards regression.
@@ -173,7 +192,28 @@ def cox(params: CoxParams) -> Rounds[CoxResult]:
     timed = Timed(final.timed_score, final.timed_information)
     if common:
         timed = timed_on_grid(grids[-1], params)
-    return cox_result(params, total, planned, fit, Findings(final.pairs, final.pair_squares, final.meat, timed, common))
+    found = Findings(final.pairs, final.pair_squares, final.meat, timed, common)
+    return (yield from _with_cohorts(cox_result(params, total, planned, fit, found), params, planned, fit))
+
+
+def _with_cohorts(result: CoxResult, params: CoxParams, planned: CoxPlan, fit: Fit) -> Steps[CoxResult]:
+    """The pooled result with what its cohorts say by themselves, if that was asked; a rule may forbid it."""
+    if not params.by_cohort:
+        return result
+    everywhere = planned.everywhere(fit.coefficients)
+    each = yield from ask_each_if_allowed(own_estimates, coefficients=everywhere, **planned.broadcast)
+    if isinstance(each, Refusal):
+        return result.model_copy(update={"warnings": (*result.warnings, forbidden(each))})
+    pooled = PooledFit(
+        names=list(result.coefficients),
+        kept=[int(k) for k in planned.kept],
+        coefficients=fit.coefficients,
+        score=fit.terms.score,
+        information=fit.terms.information,
+        unit=planned.scaling.per_unit[planned.kept],
+        spread=None if params.is_robust else lambda own, worth: (1.0, math.inf),  # noqa: ARG005
+    )
+    return result.model_copy(update={"by_cohort": by_cohort(pooled, each, pooled.names, params.confidence)})
 
 
 def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fit]:

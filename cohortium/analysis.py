@@ -26,7 +26,7 @@ from pydantic_core import CoreSchema
 
 from cohortium.condition import Condition
 from cohortium.dictionary import Dictionary
-from cohortium.errors import InvalidQuestion, UnknownName
+from cohortium.errors import InvalidQuestion, NotPermitted, Refused, UnknownName
 from cohortium.messages import AnalysisView
 from cohortium.quantities import Array, Sums
 from cohortium.result import Result
@@ -105,14 +105,22 @@ class Params(BaseModel):
 
 @dataclass(frozen=True)
 class Question:
-    """One statistic asked of every node. `per_cohort`: the answers are wanted one by one, not added up."""
+    """One statistic asked of every node.
+
+    `per_cohort`: the answers are wanted one by one, not added up. `optional`: a refusal is an answer too; the analysis
+    hears it and goes on without.
+    """
 
     statistic: str
     broadcast: Mapping[str, Array] = field(default_factory=dict)
     per_cohort: bool = False
+    optional: bool = False
 
 
 Rounds = Generator[Question, Any, R]
+# Why a cohort does not answer what it understood: by its own rule, or by the study's permit.
+Refusal = Refused | NotPermitted
+REFUSALS = (Refused, NotPermitted)
 Statistic = Callable[..., Sums]
 
 
@@ -129,6 +137,14 @@ def ask_each(statistic: Callable[..., S], **broadcast: float | Array) -> Generat
     """The same question with one answer per cohort; a node answers only if its permit and policy allow that."""
     answer = yield Question(statistic.__name__, _as_arrays(broadcast), per_cohort=True)
     return cast(dict[str, S], answer)
+
+
+def ask_each_if_allowed(
+    statistic: Callable[..., S], **broadcast: float | Array
+) -> Generator[Question, Any, dict[str, S] | Refusal]:
+    """`ask_each` for what an analysis can do without: the answers or, where a rule forbids one, the refusal."""
+    answer = yield Question(statistic.__name__, _as_arrays(broadcast), per_cohort=True, optional=True)
+    return cast(dict[str, S] | Refusal, answer)
 
 
 def _as_arrays(broadcast: Mapping[str, float | Array]) -> Mapping[str, Array]:
@@ -244,13 +260,22 @@ def conduct(
         while True:
             question = generator.send(answer)
             rounds += 1
-            answer = ask_all_nodes(question)
+            answer = _answer(question, ask_all_nodes)
     except StopIteration as done:
         rows = {"where": str(params.where) if params.where else None, "complete": params.complete}
         told = cast(Result, done.value).model_copy(update=rows)
         return told.conducted(analysis.name, rounds=rounds, cohorts=cohorts)
     finally:
         generator.close()
+
+
+def _answer(question: Question, ask_all_nodes: AskAllNodes) -> Any:
+    try:
+        return ask_all_nodes(question)
+    except REFUSALS as refusal:
+        if not question.optional:
+            raise
+        return refusal
 
 
 Confidence = Field(0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")

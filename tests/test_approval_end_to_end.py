@@ -1,19 +1,19 @@
 """Approval by hand over real processes: a job waits through restarts on both sides, and the operator decides."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from cohortium import cli
 from cohortium.dictionary import Dictionary
 from cohortium.errors import Refused
 from cohortium.messages import JobState
+from node import console
 from simulation import network as in_process
 from simulation.processes import LocalNetwork
 
@@ -50,22 +50,18 @@ def local(tmp_path_factory):
         yield network
 
 
-def command(*arguments, **environment):
-    """Run the command line and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cohortium", *map(str, arguments)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def researcher(local, *arguments):
+    """Run a command and return what it printed. It talks to the processes of the network, not to this one."""
+    done = CliRunner().invoke(cli.app, list(arguments), env=local.environment())
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 
 def operator(local, *arguments):
-    return command("node", *arguments, "--config", local.folder / "north" / "node.toml")
+    """The same for the operator of north."""
+    done = CliRunner().invoke(console.app, [*arguments, "--config", str(local.folder / "north" / "node.toml")])
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def wait_for(condition, seconds=30):
@@ -92,7 +88,8 @@ def test_a_job_waits_through_restarts_until_the_operator_approves(local):
     (request,) = json.loads(operator(local, "requests", "--json"))
     assert request["job"].startswith(job.id)
     assert (request["state"], request["study"], request["variables"]) == ("waiting", "e2e", ["y", "x"])
-    assert "approval of north" in command("job", job.id, **local.environment())
+    assert "approval of north" in researcher(local, "job", job.id)
+    assert "numbers are shown in a terminal" in operator(local, "preview", job.id)
     assert "approved" in operator(local, "approve", job.id)
     decided = time.monotonic()
     result = again.result(timeout=30)
@@ -111,5 +108,5 @@ def test_a_refusal_ends_the_job_with_the_operators_reason(local):
         job.result(timeout=30)
     assert (refused.value.rule, refused.value.cohort) == ("approval", "north")
     assert job.state is JobState.refused
-    assert "the operator of `north`" in command("explain", job.id, **local.environment())
+    assert "the operator of `north`" in researcher(local, "explain", job.id)
     assert "0 waiting" in operator(local, "requests")

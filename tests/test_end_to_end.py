@@ -24,6 +24,7 @@ from cohortium.errors import FormulaError, Refused, Revoked, Superseded, Unknown
 from cohortium.keys import public_text
 from cohortium.messages import AnswerMessage, JobState
 from cohortium.proof import unpack
+from cohortium.verification import verify
 from node.keys import new_key
 from simulation import network as in_process
 from simulation.processes import LocalNetwork
@@ -121,6 +122,16 @@ def test_equals_the_pooled_fit(study):
     np.testing.assert_allclose([c.estimate for c in fitted.coefficients.values()], expected.params, rtol=1e-9)
     np.testing.assert_allclose([c.std_error for c in fitted.coefficients.values()], expected.bse, rtol=1e-9)
     assert (fitted.n, fitted.n_excluded) == (855, 45)
+
+
+def test_what_a_policy_forbids_beside_a_pooled_fit_is_said_and_verified(local, study):
+    plain = study.glm(formula="sick ~ x + sex", family="binomial").result()
+    result = study.glm(formula="sick ~ x + sex", family="binomial", by_cohort=True).result()
+    assert result.by_cohort == {}
+    assert result.coefficients == plain.coefficients
+    assert result.rounds == plain.rounds + 1
+    assert "the policy of north (`release_per_cohort`) forbids them" in result.warnings[-1]
+    assert verify(result, unpack(result.proof()), local.ceremony.authority_key).identical
 
 
 def test_jobs_run_in_parallel(study):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from algorithms.numerics.by_cohort import ByCohort, one_step, with_forests
+from algorithms.numerics.by_cohort import tables as cohort_tables
 from algorithms.numerics.chi_squared import ChiSquared
 from algorithms.numerics.phrases import BASELINES
 from cohortium import report
@@ -71,6 +73,7 @@ class CoxResult(Result):
     iterations: int = Field(description="Newton steps.")
     decrement: float = Field(description="Squared distance to the optimum in standard errors before the last step.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+    by_cohort: dict[str, ByCohort] = Field(default={}, description="Cohort by cohort, by term, where that was allowed.")
 
     def in_words(self) -> str:
         """Model, ties, baseline and standard errors."""
@@ -88,7 +91,9 @@ class CoxResult(Result):
         same = "equals coxph on the pooled records"
         own = f"{same} with the cohort as a stratum, on exact times"
         return exactly(
-            own if self.cohort_effect == "stratified" else f"{same}, their times rounded up to the grid",
+            own + one_step(self.by_cohort)
+            if self.cohort_effect == "stratified"
+            else f"{same}, their times rounded up to the grid",
             iterations=self.iterations,
             decrement=self.decrement,
             excluded=lacking(self.missing) | ({"no follow-up": self.no_follow_up} if self.no_follow_up != 0 else {}),
@@ -113,6 +118,7 @@ class CoxResult(Result):
                 ((c.concordance, c.std_error, c.concordant, c.discordant, c.tied_score, c.tied_time),),
             ),
         ]
+        tables += cohort_tables(self.by_cohort, self.confidence)
         if any(count is None or count > 0 for count in self.missing.values()):
             tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
         return tables
@@ -121,7 +127,8 @@ class CoxResult(Result):
         """A forest plot of the hazard ratios."""
         from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
 
-        return charts.forest(self.coefficients, "hazard ratio")
+        ratio = "hazard ratio"
+        return with_forests(charts.forest(self.coefficients, ratio), self.by_cohort, self.coefficients, ratio)
 
 
 def _tests(title: str, found: dict[str, ChiSquared]) -> report.Table:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from algorithms.numerics.by_cohort import ByCohort, one_step, with_forests
+from algorithms.numerics.by_cohort import tables as cohort_tables
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.phrases import STANDARD_ERRORS, intercepts, interval
 from cohortium import report
@@ -87,6 +89,7 @@ class RegressionResult(Result):
     iterations: int = Field(description="Newton steps.")
     decrement: float = Field(description="Squared distance to the optimum in standard errors before the last step.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+    by_cohort: dict[str, ByCohort] = Field(default={}, description="Cohort by cohort, by term, where that was allowed.")
 
     def in_words(self) -> str:
         """Model, estimator, cohort effect and standard errors."""
@@ -109,9 +112,12 @@ class RegressionResult(Result):
 
     def statement(self) -> Exactness:
         """Equal to the pooled fit with the same intercepts."""
+        basis = "equals the same fit to the pooled records"
+        if self.cohort_effect in {"stratified", "dummies"}:
+            basis += ", an indicator of every cohort added"
+        least_squares = (self.family, self.link) == ("gaussian", "identity")
         return exactly(
-            "equals the same fit to the pooled records"
-            + (", an indicator of every cohort added" if self.cohort_effect in {"stratified", "dummies"} else ""),
+            basis + ("" if least_squares else one_step(self.by_cohort)),
             iterations=self.iterations,
             decrement=self.decrement,
             excluded=lacking(self.missing),
@@ -133,6 +139,7 @@ class RegressionResult(Result):
         if self.knots:
             rows = tuple((spline, ", ".join(f"{k:g}" for k in knots)) for spline, knots in self.knots.items())
             tables.append(report.Table("Knots", ("spline", "at"), rows))
+        tables += cohort_tables(self.by_cohort, self.confidence)
         if any(count is None or count > 0 for count in self.missing.values()):
             tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
         return tables
@@ -169,7 +176,8 @@ class RegressionResult(Result):
         from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
 
         shown = self.effects or self.coefficients
-        return charts.forest(shown, self.ratio) if shown else None
+        chart = charts.forest(shown, self.ratio) if shown else None
+        return with_forests(chart, self.by_cohort, self.coefficients, self.ratio) if chart else None
 
 
 def _row(name: str, e: Estimate) -> tuple[str | float, ...]:

@@ -25,6 +25,7 @@ from node.disclosure import Policy
 from simulation import network
 
 EXAMPLES = [
+    {"formula": "Surv(time, dead) ~ age + sex", "by_cohort": True},
     {"formula": "Surv(time, dead) ~ age * arm"},
     {"formula": "Surv(time, dead) ~ sex + age + strata(arm)", "cohort_effect": "common", "interval": 10},
     {"formula": "Surv(time, dead) ~ sex + offset(log(years)) + cluster(visits)", "weights": "years"},
