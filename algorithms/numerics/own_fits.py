@@ -40,7 +40,7 @@ FEW = 5
 class Part:
     """A cohort's part in the sums at the pooled coefficients, standardised.
 
-    `used` people take part; the score is a sum over `events` of them (all, but in a hazard model). `evidence` is that of
+    `used` people take part; the score is a sum over `events` of them (all, but in a hazard model). `evidence` is of
     these sums; the own fit is made of the same rows and columns.
     """
 
