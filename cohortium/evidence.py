@@ -146,7 +146,9 @@ class Concentration:
         """Largest share, share of two, effective number."""
         some = self._total > 0
         total, squares = np.where(some, self._total, 1.0), np.where(some, self._squares, 1.0)
-        effective = np.where(some, total**2 / np.where(squares > 0, squares, 1.0), np.inf)
+        # Squares of tiny parts are lost before the parts are; one person there is at least.
+        number = np.maximum(total * (total / np.where(squares > 0, squares, np.inf)), 1.0)
+        effective = np.where(some, number, np.inf)
         found = (np.where(some, self._first, 0.0) / total, np.where(some, self._first + self._second, 0.0) / total)
         one, two, many = (np.reshape(a, self._shape) for a in (*found, effective))
         return one, two, many
