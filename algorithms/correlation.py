@@ -31,7 +31,7 @@ from algorithms.numerics.standing_out import PLAIN
 from cohortium.analysis import Confidence, Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, Collinear, InvalidQuestion, Refused
-from cohortium.evidence import Evidence, Shares
+from cohortium.evidence import Concentration, Evidence, Shares
 from cohortium.formula import Formula
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 
@@ -189,6 +189,7 @@ def rank_products(data: Data, params: CorrelationParams, *, ranks: Array) -> Ran
         raise Refused("The ranks that were broadcast do not follow the order of the values.", rule="broadcast")
     p = len(params.names)
     n, total, found, squares, fourths = 0, np.zeros(p), *np.zeros((3, p, p))
+    spread = Concentration((p,))
     for block in data.blocks(params.names):
         n += len(block)
         total += _ranked(block, params, ranks).sum(axis=1)
@@ -196,13 +197,15 @@ def rank_products(data: Data, params: CorrelationParams, *, ranks: Array) -> Ran
         r = _ranked(block, params, ranks)
         found += r @ r.T
         square = (r - total[:, None] / n) ** 2
+        spread.add(square.T)
         squares += square @ square.T
         fourths += square**2 @ (square**2).T
     # Where a variable is constant here nobody stands out, and everybody carries the sum.
     varies = fourths > 0
     carrying = np.where(varies, np.floor(squares**2 / np.where(varies, fourths, 1.0) + 1e-9), n)
-    # `carrying` says itself how many the weights that were broadcast rest on.
-    return RankProducts(carrying=carrying, products=found, evidence=Evidence(weights=Shares()))
+    # `carrying` says how many people the ranks that were broadcast leave to a product, `spread` to a variable.
+    evidence = Evidence(weights=Shares(), magnitudes=spread.shares, names=params.names)
+    return RankProducts(carrying=carrying, products=found, evidence=evidence)
 
 
 @analysis

@@ -149,10 +149,13 @@ class KaplanMeierResult(Result):
 
     def chart(self) -> altair.TopLevelMixin | None:
         """The curves as steps with their confidence bands."""
-        from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
+        from algorithms.numerics import curve_charts  # noqa: PLC0415 - drawing is the one thing that needs altair
 
         rows = [row for group, curve in self.curves.items() for row in chart_rows(group, curve)]
-        return charts.curves(rows, time=f"time ({self.unit})" if self.unit else "time", survival="survival")
+        times = [0.0, *round_times(max(c.time[-1] for c in self.curves.values()))]
+        at_risk = {name: (c.time, c.at_risk) for name, c in self.curves.items()}
+        unit = f"time ({self.unit})" if self.unit else "time"
+        return curve_charts.with_risk_table(rows, at_risk, times, time=unit, value="survival")
 
 
 @analysis

@@ -120,6 +120,13 @@ RULES: Final[dict[str, Rule]] = {
         "When one person has much of the weight, a weighted sum is about that person.",
         "Ask for fewer or less skewed covariates or weights, or a wider group.",
     ),
+    "min_difference": Rule(
+        Whose.policy,
+        "Two answers about groups that differ by a few people tell about those few when one is taken from the other; "
+        "so every answer is compared with those that the study, or its researcher, had before.",
+        "Choose the people of a study once, and name in `complete` every variable that its questions need, from the "
+        "first question on: then all are about the same people. Or ask about a group that differs by more.",
+    ),
     # What is asked, and of whom
     "release_per_cohort": Rule(
         Whose.policy,

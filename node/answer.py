@@ -28,7 +28,9 @@ from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, Qu
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from node.disclosure import Policy, check, check_per_cohort
-from node.subset import subset
+from node.ledger import Asked, Ledger
+from node.releases import Asker
+from node.subset import complete, where
 
 # Through the standard library, so that a program that embeds a node (a simulation) hears of failures only.
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
@@ -40,18 +42,19 @@ SUBSETS_KEPT = 4
 class CohortNode:
     """One cohort's data behind its policy: bytes in, bytes out. Safe to call from several threads at once."""
 
-    def __init__(self, cohort: str, data: Data, policy: Policy) -> None:
+    def __init__(self, cohort: str, data: Data, policy: Policy, ledger: Ledger | None = None) -> None:
         self.cohort, self.policy = cohort, policy
+        self.ledger = ledger if ledger is not None or policy.min_difference == 1 else Ledger()
+        numbers = self.ledger.number(data) if self.ledger is not None else None
         least = max(policy.min_people, policy.min_cell)
-        self.data = Data(data.dictionary, data.columns, data.rows, least)
+        self.data = Data(data.dictionary, data.columns, data.rows, least, numbers=numbers)
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
         # So is what is worked out about the rows once (which are complete): it serves every round.
         self._part: Callable[[Data, tuple[str, ...]], Data] = lru_cache(maxsize=PARTS_KEPT)(Data.only)
         # A subset holds copies of the columns in use, so that few are kept.
-        self._subset: Callable[[Data, Condition | None, tuple[str, ...], Policy], Data] = lru_cache(
-            maxsize=SUBSETS_KEPT
-        )(subset)
+        self._where: Callable[[Data, Condition, Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(where)
+        self._complete: Callable[[Data, tuple[str, ...], Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(complete)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -75,9 +78,11 @@ class CohortNode:
         return Introduction(dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected)
 
     def reply(
-        self, question: QuestionMessage, broadcast: Mapping[str, Array]
+        self, question: QuestionMessage, broadcast: Mapping[str, Array], study: str = ""
     ) -> tuple[AnswerMessage, dict[str, Array]]:
         """The answer to a question with its arrays, or the problem in words that hold no data. Never raises."""
+        alone = self.policy.release_per_cohort
+        asker = Asker(job=question.job, study=study, researcher="", cohorts=question.cohorts, alone=alone)
         try:
             if question.dictionary != self.dictionary.digest:
                 raise InvalidQuestion(
@@ -86,7 +91,7 @@ class CohortNode:
             if question.per_cohort:
                 check_per_cohort(self.policy)
             params = self.bound(question.analysis, question.params)
-            released = self.compute(question.analysis, question.statistic, params, broadcast)
+            released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker)
         except Exception as error:
             return AnswerMessage(problem=problem_of(error, question)), {}
         log.info("answered", job=question.job, round=question.round, statistic=question.statistic)
@@ -103,23 +108,36 @@ class CohortNode:
         params: Params,
         broadcast: Mapping[str, Array],
         variables: tuple[str, ...] | Literal["all"] = "all",
+        *,
+        asker: Asker | None = None,
     ) -> dict[str, Array]:
         """What may leave of a statistic over this cohort's rows: the arrays that `secure_sum.encode` makes.
 
-        `variables` are those that it may read. Raises Refused when a rule of the policy forbids it, and other
-        CohortiumErrors; anything else that is raised may hold data (see `problem_of`).
+        `variables` are those that it may read, `asker` is who is told, and so entered in the ledger; None if nobody is.
+        Raises Refused when a rule of the policy forbids it, and other CohortiumErrors; anything else that is raised may
+        hold data (see `problem_of`).
         """
         function = find(analysis).statistic(statistic)
         arguments = _arguments(function, broadcast)
-        sums = function(self._rows(params, variables), params, **arguments)
-        return encode(check(sums, self.policy))
+        data, asked = self._rows(params, variables)
+        watched = data.watched()
+        released = encode(check(function(watched, params, **arguments), self.policy))
+        if self.ledger is not None and asker is not None:
+            asked += [Asked.complete(data, names) for names in watched.read if names]
+            self.ledger.admit(asked, asker, self.policy.min_difference)
+        return released
 
-    def _rows(self, params: Params, variables: tuple[str, ...] | Literal["all"]) -> Data:
-        """The rows that the question is about, and the columns that it may read. Raises Refused if they are few."""
-        data = self.data if variables == "all" else self._part(self.data, variables)
-        if params.where is None and not params.complete:
-            return data
-        return self._subset(data, params.where, params.complete, self.policy)
+    def _rows(self, params: Params, variables: tuple[str, ...] | Literal["all"]) -> tuple[Data, list[Asked]]:
+        """The rows that the question is about, with the columns that it may read, and what was asked to choose them.
+
+        Raises Refused if they are few.
+        """
+        data, asked = self.data if variables == "all" else self._part(self.data, variables), []
+        if params.where is not None:
+            data = self._where(data, params.where, self.policy)
+            # How many they are tells of the variables of the condition.
+            asked = [Asked(data, frozenset(), frozenset(name.name for name in params.where.names))]
+        return (self._complete(data, params.complete, self.policy) if params.complete else data), asked
 
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)

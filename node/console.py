@@ -126,6 +126,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from cohortium.identity import code_identity
     from node.answer import CohortNode
     from node.credentials import trust_of
+    from node.ledger import Ledger
     from node.logs import configure
     from node.memory import Memory
     from node.trusted import TrustedNode
@@ -137,6 +138,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
         trust = trust_of(settings)
         memory = Memory(settings.path(settings.trust.memory), settings.cohort, trust.keys.identity)
         memory.forget_what_is_over()
+        ledger = Ledger(settings.path(settings.trust.ledger))
         _say_ignored(loaded)
         log = configure(settings.log, settings.cohort)
         registry()  # import the analyses now, not while the first question waits
@@ -146,7 +148,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
             if status == "online":
                 typer.echo(f"ready: {settings.cohort} answers questions from {settings.coordinator}")
 
-        node = TrustedNode(CohortNode(settings.cohort, loaded.data, policy), trust, memory)
+        node = TrustedNode(CohortNode(settings.cohort, loaded.data, policy, ledger), trust, memory)
         dictionary = loaded.data.dictionary.digest
         memory.note("started", policy=policy.model_dump(), dictionary=dictionary, code=code_identity())
         _serve(settings, node.answer, report)

@@ -73,6 +73,9 @@ class Policy(BaseModel):
     )
     max_rounds: int = _most(1000, "Most rounds of one job that are answered.", ge=1)
     min_interval: int = _least(10, "Fewest people who enter or leave within an interval of a time grid.", ge=1)
+    min_difference: int = _least(
+        10, "Fewest people by whom the rows of two releases may differ; the same rows may be asked again.", ge=1
+    )
     release_per_cohort: bool = Field(
         False,
         description="Whether this cohort's own figures may be told apart from the sum.",
@@ -150,6 +153,7 @@ class Policy(BaseModel):
             max_predictor=1e300,
             max_rounds=10**9,
             min_interval=1,
+            min_difference=1,
             release_per_cohort=True,
             insecure="two nodes",
         )

@@ -10,21 +10,26 @@ from cohortium.errors import Refused
 from node.disclosure import Policy
 
 
-def subset(data: Data, where: Condition | None, complete: tuple[str, ...], policy: Policy) -> Data:
-    """The rows that meet `where` and have a value for each of `complete`.
+def where(data: Data, condition: Condition, policy: Policy) -> Data:
+    """The rows that meet a condition.
 
-    Raises Refused when `where` keeps, or leaves out, somebody but fewer than the policy's `min_people`: what is said of
-    all but a few tells about those few as much as what is said of themselves. `complete` may leave out a few, who lack
-    a value; nothing can be asked of them alone, and the ledger compares what is asked with and without them.
+    Raises Refused when it keeps, or leaves out, somebody but fewer than the policy's `min_people`: what is said of all
+    but a few tells about those few as much as what is said of themselves.
     """
-    rows = np.ones(len(data), dtype=np.bool_)
-    if where is not None:
-        rows = where.keeps(data)
-        _check_size(np.count_nonzero(rows), policy, "`where` keeps", "Ask for a wider group.")
-        _check_size(np.count_nonzero(~rows), policy, "`where` leaves out", "Leave out more people, or nobody.")
-    if complete:
-        rows = rows & data.complete(complete)
-        _check_size(np.count_nonzero(rows), policy, "`complete` keeps", "Ask for a wider group, or fewer variables.")
+    rows = condition.keeps(data)
+    _check_size(np.count_nonzero(rows), policy, "`where` keeps", "Ask for a wider group.")
+    _check_size(np.count_nonzero(~rows), policy, "`where` leaves out", "Leave out more people, or nobody.")
+    return data.subset(rows)
+
+
+def complete(data: Data, names: tuple[str, ...], policy: Policy) -> Data:
+    """The rows that have a value for each of `names`. Raises Refused when it is somebody but fewer than `min_people`.
+
+    It may leave out a few, those who lack a value: nothing can be asked of them alone, and the ledger compares what is
+    asked with them and without them.
+    """
+    rows = data.complete(names)
+    _check_size(np.count_nonzero(rows), policy, "`complete` keeps", "Ask for a wider group, or fewer variables.")
     return data.subset(rows)
 
 

@@ -50,6 +50,7 @@ from node.answer import CohortNode, problem_of
 from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
+from node.releases import Asker
 
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
@@ -174,10 +175,17 @@ class TrustedNode:
         return params
 
     def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> Vector:
-        arrays = self.node.compute(asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables)
+        asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
+        arrays = self.node.compute(
+            asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables, asker=asker
+        )
         if _is_alone(asked):
             return unmasked(arrays)
         return mask(arrays, asked, self._pairs(mandate.roster, asked.cohorts), at_least=2)
+
+    def _tells_alone(self, mandate: Mandate) -> bool:
+        """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""
+        return self.node.policy.release_per_cohort and mandate.permit.options.release_per_cohort
 
     def _signed(self, asked: Asked, digest: str, vector: Vector) -> bytes:
         said = Answer(

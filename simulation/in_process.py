@@ -263,7 +263,8 @@ class _Job:
         message = compose(
             question, self.analysis, self.params, job=self.view.id, round_=round_, cohorts=tuple(self.nodes)
         )
-        replies = self.pool.map(lambda node: node.reply(message, question.broadcast), self.nodes.values())
+        study = self.view.study
+        replies = self.pool.map(lambda node: node.reply(message, question.broadcast, study), self.nodes.values())
         return combine(question, self.analysis, dict(zip(self.nodes, replies, strict=True)))
 
     def _end(self, state: JobState, **changes: Any) -> None:

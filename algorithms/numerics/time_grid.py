@@ -59,6 +59,17 @@ class FollowUpParams(Params):
 
     def check_follow_up(self, *specials: str) -> None:
         """Raises FormulaError for times or events that are none, and for special terms other than `specials`."""
+        self.check_times(*specials)
+        surv = self.surv
+        if not self.dictionary[surv.event.name].is_binary:
+            raise self.formula.error(
+                f"`{surv.event}` cannot say who had the event: it must be a boolean, two categories (the second is the "
+                "event), or an integer that the dictionary limits to 0 and 1.",
+                surv.event,
+            )
+
+    def check_times(self, *specials: str) -> None:
+        """Raises FormulaError for times that are none, and for special terms other than `specials`."""
         surv = self.surv
         refuse_specials(self.formula, *specials)
         for name in (surv.start, surv.time):
@@ -66,12 +77,6 @@ class FollowUpParams(Params):
                 raise self.formula.error(
                     f"`{name}` is a {self.dictionary[name.name].type}, not a length of time.", name
                 )
-        if not self.dictionary[surv.event.name].is_binary:
-            raise self.formula.error(
-                f"`{surv.event}` cannot say who had the event: it must be a boolean, two categories (the second is the "
-                "event), or an integer that the dictionary limits to 0 and 1.",
-                surv.event,
-            )
 
     def _levels(self, factor: Factor) -> tuple[str, ...]:
         found = (
@@ -141,17 +146,24 @@ def names_of_groups(factors: Sequence[Factor], levels: Sequence[Sequence[str]]) 
 
 def follow_up(block: Data, params: TimeGridParams) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Grid points of entry and leaving, and who had the event; cut off at `until`."""
+    entry, leaving, cut = grid_times(block, params)
+    return entry, leaving, (block[params.surv.event.name] > 0) & ~cut
+
+
+def grid_times(block: Data, params: TimeGridParams) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    """Grid points of entry and leaving, and whose follow-up was cut off at `until`."""
     surv, until = params.surv, params.until
-    time, event = block[surv.time.name], block[surv.event.name] > 0
+    time = block[surv.time.name]
     start = np.zeros_like(time) if surv.start is None else block[surv.start.name]
+    cut = np.zeros(len(time), dtype=np.bool_)
     if until is not None:
-        event = event & (time <= until)
+        cut = time > until
         time, start = np.minimum(time, until), np.minimum(start, until)
     # Rounded before it is made whole: 0.3 / 0.1 is a hair more than 3.
     entry, leaving = (np.ceil(np.round(t / params.step, 9)).astype(np.intp) for t in (start, time))
     if entry.min() < 0 or leaving.min() < 0 or leaving.max() > params.points:
         raise InvalidQuestion(f"`{surv.time}` or the start of follow-up lies outside the range from 0 to its maximum.")
-    return np.minimum(entry, params.points), leaving, event
+    return np.minimum(entry, params.points), leaving, cut
 
 
 def group_codes(block: Data, params: FollowUpParams) -> NDArray[np.intp]:

@@ -142,7 +142,9 @@ class TestEveryExample:
         for question, _, records in seen:
             sums = [field for field, kind in records[0].kinds.items() if isinstance(kind, SumOver)]
             if sums and WEIGHING & set(question.broadcast):
-                assert isinstance(records[0].evidence.weights, Shares), question.statistic
+                found = records[0].evidence
+                assert isinstance(found.weights, Shares), question.statistic
+                assert found.weights.largest.size or found.magnitudes.largest.size, question.statistic
 
     def test_is_the_same_twice_and_in_any_order(self, name, example, cohorts):
         first = _conduct(name, example, cohorts).model_dump_json()
