@@ -88,6 +88,8 @@ class Sums:
     """
 
     kinds: ClassVar[Mapping[str, Kind]]
+    least_cohorts: ClassVar[int] = 0
+    """Fewest cohorts in whose sum one's own part cannot be worked out. Of fewer it is each cohort's own figure."""
 
     evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
 
