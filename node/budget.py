@@ -1,8 +1,8 @@
 """The information budget: how many figures a study was told, beside how many values its data hold.
 
 Enough sums over the same people determine their values, whatever each of them says by itself: with as many figures as
-values, by solving equations; with noise-free figures far fewer will do (Dinur & Nissim 2003, PODS, Revealing information
-while preserving privacy). So a node counts what it releases to each study, and refuses beyond a share of the values
+values, by solving equations; and with fewer where values are few (Dinur & Nissim 2003, Revealing information while
+preserving privacy, PODS). So a node counts what it releases to each study, and refuses beyond a share of the values
 that the study's permit covers (rows times variables).
 
 Zeros, withheld cells and votes are not counted, a symmetric matrix counts once, and so does what is told again.
@@ -25,6 +25,9 @@ from cohortium.quantities import Array, FlagKind, SumOver, Sums
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS spent (study TEXT PRIMARY KEY, figures INTEGER NOT NULL, cells INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS told (study TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (study, digest)) WITHOUT ROWID;
+"""
+MORE = """
+INSERT INTO spent VALUES (?1, ?2, ?3) ON CONFLICT (study) DO UPDATE SET figures = figures + ?2, cells = ?3
 """
 IN_MEMORY = Path(":memory:")
 
@@ -74,18 +77,22 @@ class Budget:
         with self._lock:
             self._db.close()
 
-    def cost(self, study: str, sums: Sums, cells: int, most: float) -> Cost:
-        """What telling a study these sums costs. Raises Refused if that is beyond `most` figures per value."""
-        digest = _digest(sums)
+    def cost(self, study: str, question: str, sums: Sums, *, cells: int, most: float) -> Cost:
+        """What it costs to answer a study's question with these sums.
+
+        `question` has everything that was asked, `cells` are the values that the permit covers. Raises Refused if the
+        study would have been told more than `most` figures per value.
+        """
+        digest = _digest(question, sums)
         with self._lock:
             again = self._db.execute("SELECT 1 FROM told WHERE study = ? AND digest = ?", (study, digest)).fetchone()
         figures = 0 if again else count_figures(sums)
         spent = self.spent(study).figures + figures
         if figures and spent > most * cells:
             raise Refused(
-                "This study has been told so many figures that, together, they would begin to tell what single people's "
-                "values are; this cohort's policy forbids more (budget_refuse). Ask for smaller models and fewer "
-                "groups, or let the data access committee grant a new permit to a new question.",
+                "This study has been told so many figures that together they would begin to tell the values of single "
+                "people; this cohort's policy forbids more (budget_refuse). Ask for smaller models, fewer groups and "
+                "coarser grids; a new question is for the data access committee, as a new study.",
                 rule="budget_refuse",
             )
         return Cost(study, digest, figures, cells)
@@ -97,10 +104,7 @@ class Budget:
                 return
             self._db.execute("BEGIN IMMEDIATE")
             new = self._db.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (cost.study, cost.digest)).rowcount
-            self._db.execute(
-                "INSERT INTO spent VALUES (?1, ?2, ?3) ON CONFLICT (study) DO UPDATE SET figures = figures + ?2, cells = ?3",
-                (cost.study, cost.figures * new, cost.cells),
-            )
+            self._db.execute(MORE, (cost.study, cost.figures * new, cost.cells))
             self._db.execute("COMMIT")
 
     def spent(self, study: str) -> Spent:
@@ -129,8 +133,8 @@ def _figures(value: Array, kind: object) -> int:
     return int(np.count_nonzero(np.nan_to_num(value, posinf=1, neginf=1)))
 
 
-def _digest(sums: Sums) -> bytes:
-    digest = blake2b(type(sums).__qualname__.encode(), digest_size=16)
+def _digest(question: str, sums: Sums) -> bytes:
+    digest = blake2b(question.encode(), digest_size=16)
     for name, value in sums.arrays().items():
         digest.update(f"\0{name}\0{value.shape}\0".encode())
         digest.update(np.ascontiguousarray(value).tobytes())

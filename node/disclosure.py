@@ -48,6 +48,12 @@ class Policy(BaseModel):
         ge=1,
         description="Fewest people by whom the rows of two releases may differ; the same rows may be asked again.",
     )
+    budget_warn: float = Field(
+        0.1, gt=0, description="Figures told to a study, per value that its permit covers, from which it is warned."
+    )
+    budget_refuse: float = Field(
+        0.3, gt=0, description="Figures told to a study, per value that its permit covers, beyond which none is told."
+    )
     release_per_cohort: bool = Field(
         False, description="Whether this cohort's own figures may be told apart from the sum."
     )
@@ -86,6 +92,8 @@ class Policy(BaseModel):
             min_interval=1,
             max_parameters_per_person=1e9,
             min_difference=1,
+            budget_warn=1e9,
+            budget_refuse=1e9,
             release_per_cohort=True,
             insecure="two nodes",
         )
