@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from cohortium.errors import Refused
+from cohortium.messages import BudgetState
 from cohortium.quantities import Array, FlagKind, SumOver, Sums
 
 SCHEMA = """
@@ -29,6 +30,8 @@ CREATE TABLE IF NOT EXISTS told (study TEXT NOT NULL, digest BLOB NOT NULL, PRIM
 MORE = """
 INSERT INTO spent VALUES (?1, ?2, ?3) ON CONFLICT (study) DO UPDATE SET figures = figures + ?2, cells = ?3
 """
+NEARLY = 0.9
+"""Share of what may be told from which a study is said to have spent it: what is left is less than most jobs take."""
 IN_MEMORY = Path(":memory:")
 
 
@@ -44,6 +47,12 @@ class Spent:
     def share(self) -> float:
         """Figures per value; 0 of no data."""
         return self.figures / self.cells if self.cells else 0.0
+
+    def state(self, warn: float, refuse: float) -> BudgetState:
+        """How it stands, in the only words that others are told: shares would tell how many people there are."""
+        if self.share > NEARLY * refuse:
+            return "spent"
+        return "low" if self.share > warn else "open"
 
 
 @dataclass(frozen=True)
