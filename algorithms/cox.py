@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.numerics.by_cohort import PooledFit, by_cohort, forbidden
+from algorithms.numerics.by_cohort import PooledFit, by_cohort
 from algorithms.numerics.concordance import concordance
 from algorithms.numerics.cox_inference import Findings, cox_result, timed_on_grid
 from algorithms.numerics.cox_params import CoxParams
@@ -17,7 +17,7 @@ from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan, p
 from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, grid_sums
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
-from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, own_fit
+from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, forbidden, own_fit
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Rows, Scaling, likelihood
 from algorithms.numerics.proportional_hazards import Timed, on_grid, transformed
 from algorithms.numerics.score_residuals import Hazard, meat

@@ -28,11 +28,16 @@ class Whose(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """Why a rule exists, and what to ask instead."""
+    """Why a rule exists, and what to ask instead.
+
+    `votes`: whether it looks at the rows, so that who refused by it says something of them. Such a refusal is a vote
+    that is masked with the answer (see `votes`): its total tells that one or more cohorts refused, and never which.
+    """
 
     whose: Whose
     why: str
     instead: str
+    votes: bool = False
 
 
 _WIDER: Final = "Ask for a wider group: fewer conditions, merged levels, wider bands, more cohorts."
@@ -45,6 +50,7 @@ RULES: Final[dict[str, Rule]] = {
         Whose.policy,
         "A figure about a handful of people tells their own values to whoever knows some of them.",
         _WIDER,
+        votes=True,
     ),
     "min_cell": Rule(
         Whose.policy,
@@ -60,43 +66,51 @@ RULES: Final[dict[str, Rule]] = {
         Whose.policy,
         "An interval of time in which few people enter or leave tells the dates of each of them.",
         "Ask for a wider `interval`.",
+        votes=True,
     ),
     # Models
-    "min_model_people": Rule(Whose.policy, "A model of few people repeats their values.", _WIDER),
+    "min_model_people": Rule(Whose.policy, "A model of few people repeats their values.", _WIDER, votes=True),
     "min_residual_df": Rule(
         Whose.policy,
         "A model with nearly as many parameters as people can be solved for each of them.",
         _FEWER,
+        votes=True,
     ),
     "max_parameters_per_person": Rule(
         Whose.policy,
         "A model with many parameters for its people can be solved for them: its sums are a system of equations.",
         _FEWER,
+        votes=True,
     ),
     "min_events_per_parameter": Rule(
         Whose.policy,
         "With few events per parameter a model describes the people who had them, and estimates are unstable as well.",
         "Ask for fewer covariates, a commoner outcome or longer follow-up.",
+        votes=True,
     ),
     "min_carriers": Rule(
         Whose.policy,
         "A column that sets a few people apart turns a sum over everybody into a sum over just them.",
         "Merge levels, or leave the column out.",
+        votes=True,
     ),
     "min_carriers_by_outcome": Rule(
         Whose.policy,
         "A column that few people with one of the outcomes stand behind tells what happened to them.",
         "Merge levels, leave the column out, or ask for a commoner outcome.",
+        votes=True,
     ),
     "max_leverage": Rule(
         Whose.policy,
         "Somebody whose covariates are far from all others' determines the own fitted value, which tells the outcome.",
         _TAMER,
+        votes=True,
     ),
     "max_predictor": Rule(
         Whose.policy,
         "Extreme coefficients give nearly all weight to one person, whose covariates the sums would then be.",
         "Leave out extreme values, or covariates that tell outcomes apart without exception.",
+        votes=True,
     ),
     "max_rounds": Rule(
         Whose.policy,
@@ -108,17 +122,22 @@ RULES: Final[dict[str, Rule]] = {
         Whose.node,
         "A sum that is mostly one person's is that person's value.",
         "Ask for less skewed weights, or a wider group.",
+        votes=True,
     ),
-    "max_share_of_one": Rule(Whose.policy, "A sum that is mostly one person's is that person's value.", _TAMER),
+    "max_share_of_one": Rule(
+        Whose.policy, "A sum that is mostly one person's is that person's value.", _TAMER, votes=True
+    ),
     "max_share_of_two": Rule(
         Whose.policy,
         "When two people make up most of a sum, each of them can tell the other's value.",
         _TAMER,
+        votes=True,
     ),
     "max_weight_share": Rule(
         Whose.policy,
         "When one person has much of the weight, a weighted sum is about that person.",
         "Ask for fewer or less skewed covariates or weights, or a wider group.",
+        votes=True,
     ),
     "min_difference": Rule(
         Whose.policy,
@@ -126,6 +145,7 @@ RULES: Final[dict[str, Rule]] = {
         "so every answer is compared with those that the study, or its researcher, had before.",
         "Choose the people of a study once, and name in `complete` every variable that its questions need, from the "
         "first question on: then all are about the same people. Or ask about a group that differs by more.",
+        votes=True,
     ),
     "budget_warn": Rule(
         Whose.policy,
@@ -167,6 +187,9 @@ RULES: Final[dict[str, Rule]] = {
     ),
 }
 """The rules by the name that a refusal gives (`Refused.rule`); a policy's are its fields."""
+
+VOTING: Final = tuple(sorted(name for name, rule in RULES.items() if rule.votes))
+"""The rules that are voted on, in the order of the votes in an answer."""
 
 KINDS: Final[dict[str, Rule]] = {
     "AwaitingApproval": Rule(

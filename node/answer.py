@@ -89,7 +89,7 @@ class CohortNode:
                 raise InvalidQuestion(
                     f"This node has version {self.dictionary.version} of the dictionary; the question has another."
                 )
-            if question.per_cohort:
+            if question.per_cohort or tells_apart(question.analysis, question.statistic, len(question.cohorts)):
                 check_per_cohort(self.policy)
             params = self.bound(question.analysis, question.params)
             released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker)
@@ -140,6 +140,12 @@ class CohortNode:
     def _covered(self, variables: tuple[str, ...] | Literal["all"]) -> Data:
         return self.data if variables == "all" else self._part(self.data, variables)
 
+    def blank(self, analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> dict[str, Array]:
+        """What an empty cohort answers: an answer's names and shapes, which do not depend on the rows."""
+        function = find(analysis).statistic(statistic)
+        nobody = self.data.subset(np.zeros(len(self.data), dtype=np.bool_))
+        return encode(function(nobody, params, **_arguments(function, broadcast)))
+
     def _rows(self, params: Params, variables: tuple[str, ...] | Literal["all"]) -> tuple[Data, list[Asked]]:
         """The rows that the question is about, with the columns that it may read, and what was asked to choose them.
 
@@ -156,6 +162,11 @@ class CohortNode:
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)
         return bound
+
+
+def tells_apart(analysis: str, statistic: str, cohorts: int) -> bool:
+    """Whether in a sum over so few cohorts each one's own part can be worked out. Raises UnknownName."""
+    return cohorts < find(analysis).sums(statistic).least_cohorts
 
 
 class _Question(Protocol):

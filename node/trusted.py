@@ -17,20 +17,18 @@ from typing import Any
 import structlog
 
 from cohortium.analysis import Params
-from cohortium.asking import asked_by
-from cohortium.canonical import canonical_json
 from cohortium.chain import head
-from cohortium.documents import Answer, Job, Permit, Roster
+from cohortium.documents import Answer, Job, Roster
 from cohortium.errors import (
     AlreadyAnswered,
     AwaitingApproval,
     CohortiumError,
     InvalidQuestion,
     NotPermitted,
+    Problem,
+    Refused,
     Untrusted,
-    WrongReference,
 )
-from cohortium.identity import code_identity
 from cohortium.keys import Keys
 from cohortium.masks import Asked, Pairs, agree
 from cohortium.mentioned import variables_of
@@ -44,12 +42,14 @@ from cohortium.messages import (
     Undecided,
 )
 from cohortium.quantities import Array
+from cohortium.rules import VOTING
 from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
-from node.answer import CohortNode, problem_of
+from node.answer import CohortNode, problem_of, tells_apart
 from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
+from node.papers import Documents, asked_of, read
 from node.releases import Asker
 
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
@@ -79,7 +79,7 @@ class TrustedNode:
         self._known_text = known.decode() if known is not None else ""
         # A key agreement per peer, once per roster and choice of cohorts.
         self._pairs: Callable[[Roster, tuple[str, ...]], Pairs] = lru_cache(maxsize=16)(self._agree)
-        self._read: Callable[[Papers], _Signed] = lru_cache(maxsize=16)(_read)
+        self._read: Callable[[Papers], Documents] = lru_cache(maxsize=16)(read)
 
     def answer(self, kind: str, payload: bytes) -> bytes:
         """The reply to a message of the coordinator: kind `introduction`, `undecided` or `question`. Never raises."""
@@ -105,7 +105,7 @@ class TrustedNode:
 
     def _reply(self, question: QuestionMessage, broadcast: Mapping[str, Array]) -> bytes:
         mandate = self._mandate(question)
-        asked = _asked(question, broadcast, mandate)
+        asked = asked_of(mandate.job, question, broadcast)
         if self.node.cohort not in asked.cohorts:
             raise NotPermitted("The job does not ask this cohort.")
         digest = asked.digest()
@@ -132,20 +132,26 @@ class TrustedNode:
 
     def _keep(self, asked: Asked, digest: str, mandate: Mandate, check_approval: Callable[[], None]) -> Kept:
         """Compute the answer and keep it. A problem is kept as well, so nobody can ask around what was refused."""
-        what: dict[str, Any]
+        what: dict[str, Any] = {}
         try:
             params = self._entitled(asked, mandate)
             check_approval()
-            vector = self._vector(asked, params, mandate)
+            vector, voted = self._vector(asked, params, mandate)
         except AwaitingApproval:
             raise
         except Exception as error:
-            problem = problem_of(error, asked)
-            event, what = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message[:500]}
+            problem: Problem | None = problem_of(error, asked)
             reply = AnswerMessage(problem=problem).to_bytes()
         else:
-            event, what = "answered", {"vector": vector.digest(), "entries": vector.layout.size}
+            problem, what = (
+                voted.problem() if voted else None,
+                {"vector": vector.digest(), "entries": vector.layout.size},
+            )
             reply = self._signed(asked, digest, vector)
+        event = "answered"
+        if problem is not None:
+            event, why = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message[:500]}
+            what |= why
         log.info(event, job=asked.job[:16], round=asked.round, statistic=asked.statistic)
         details = what | {
             "job": asked.job,
@@ -162,11 +168,11 @@ class TrustedNode:
 
     def _entitled(self, asked: Asked, mandate: Mandate) -> Params:
         """The bound parameters, if permit and policy allow this to be asked at all. Looks at no data."""
-        if _is_alone(asked):
+        if _is_alone(asked) or tells_apart(asked.analysis, asked.statistic, len(asked.cohorts)):
             check_per_cohort(self.node.policy)
             if not mandate.permit.options.release_per_cohort:
                 raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
-        else:
+        if not _is_alone(asked):
             check_company(self.node.policy, len(asked.cohorts))
         if asked.dictionary != self.node.dictionary.digest:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
@@ -174,14 +180,20 @@ class TrustedNode:
         check_variables(mandate.permit, variables_of(params))
         return params
 
-    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> Vector:
+    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Refused | None]:
+        """What is sent, and the refusal that it is a vote of, if it is: nobody else can tell one from the other."""
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
-        arrays = self.node.compute(
-            asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables, asker=asker
-        )
+        question, voted = (asked.analysis, asked.statistic, params, asked.broadcast), None
+        try:
+            arrays = self.node.compute(*question, mandate.permit.variables, asker=asker)
+        except Refused as refused:
+            if _is_alone(asked) or refused.rule not in VOTING:
+                raise
+            arrays, voted = self.node.blank(*question), refused
         if _is_alone(asked):
-            return unmasked(arrays)
-        return mask(arrays, asked, self._pairs(mandate.roster, asked.cohorts), at_least=2)
+            return unmasked(arrays), None
+        pairs, rule = self._pairs(mandate.roster, asked.cohorts), voted.rule if voted else None
+        return mask(arrays, asked, pairs, at_least=2, refused_by=rule), voted
 
     def _tells_alone(self, mandate: Mandate) -> bool:
         """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""
@@ -253,36 +265,3 @@ class TrustedNode:
 
 def _is_alone(asked: Asked) -> bool:
     return asked.per_cohort or len(asked.cohorts) == 1  # a sum over one cohort is that cohort's own figure
-
-
-@dataclass(frozen=True)
-class _Signed:
-    roster: Signed[Roster]
-    permit: Signed[Permit]
-    job: Signed[Job]
-
-
-def _read(papers: Papers) -> _Signed:
-    return _Signed(
-        Signed.from_bytes(Roster, papers.roster.encode()),
-        Signed.from_bytes(Permit, papers.permit.encode()),
-        Signed.from_bytes(Job, papers.job.encode()),
-    )
-
-
-def _asked(question: QuestionMessage, broadcast: Mapping[str, Array], mandate: Mandate) -> Asked:
-    """What is asked, taken from the signed job. Raises WrongReference if the question says anything else."""
-    job = mandate.job
-    said = {
-        "job": (question.job, job.digest()),
-        "analysis": (question.analysis, job.analysis),
-        "parameters": (canonical_json(question.params), canonical_json(job.params)),
-        "dictionary": (question.dictionary, job.dictionary),
-        "cohorts": (question.cohorts, job.cohorts),
-    }
-    differs = [name for name, (asked, signed) in said.items() if asked != signed]
-    if differs:
-        raise WrongReference(f"The question has another {', '.join(differs)} than the job that the researcher signed.")
-    if job.version != code_identity():
-        raise InvalidQuestion("The job was signed for another version of Cohortium's code than this node runs.")
-    return asked_by(question, broadcast, job)

@@ -154,7 +154,8 @@ def test_errors_reach_the_researcher_as_themselves(study):
         study.describe(variables=["x"], cohorts=["east"])
     with pytest.raises(Refused) as refused:
         study.glm(formula=WIDE, family="gaussian").result()
-    assert refused.value.cohort in COHORTS
+    assert (refused.value.rule, refused.value.cohort) == ("max_parameters_per_person", None)
+    assert "one or more cohorts" in str(refused.value.explain())
 
 
 def test_a_refused_job_says_so(study):

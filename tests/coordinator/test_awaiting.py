@@ -5,7 +5,8 @@ import threading
 import pytest
 from tally import FakeLink, node_of, signed_job
 
-from cohortium.messages import JobState, SignedText
+from cohortium.errors import Refused
+from cohortium.messages import AnswerMessage, JobState, SignedText
 from coordinator.approvals import Approvals
 from node.disclosure import Policy
 
@@ -142,7 +143,20 @@ def test_a_new_roster_ends_a_job_that_waits(running, becomes):
     assert view.problem.kind == "Superseded"
 
 
-def test_a_job_that_another_cohort_refuses_waits_for_nobody(running, nodes, becomes):
-    nodes["west"].node.policy = Policy()
+def test_a_job_that_another_cohort_refuses_openly_waits_for_nobody(running, nodes, becomes):
+    def no(kind, payload):
+        refused = Refused("Never.", rule="release_per_cohort").problem()
+        return AnswerMessage(problem=refused).to_bytes() if kind == "question" else answer(kind, payload)
+
+    answer, nodes["west"].answer = nodes["west"].answer, no
     view = becomes(running, submit(running), JobState.refused)
-    assert (view.problem.rule, view.problem.cohort) == ("min_people", "west")
+    assert (view.problem.rule, view.problem.cohort) == ("release_per_cohort", "west")
+
+
+def test_who_refuses_for_what_is_in_its_rows_is_not_told_before_all_have_answered(running, nodes, becomes):
+    nodes["west"].node.policy = Policy()
+    job_id = submit(running)
+    becomes(running, job_id, JobState.awaiting_approval, "north", "south")
+    approve(nodes, "north", "south")
+    view = becomes(running, job_id, JobState.refused)
+    assert (view.problem.rule, view.problem.cohort) == ("min_people", None)
