@@ -25,6 +25,7 @@ from node.plainly import (
 )
 from node.preview_console import preview
 from node.request_console import approve, refuse, requests
+from node.selection_console import draw, select
 from node.trust_console import journal, member
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ app.command()(member)
 app.command()(journal)
 app.command()(budget)
 for command in (requests, preview, approve, refuse):
+for command in (requests, preview, approve, refuse, draw, select):
     app.command()(command)
 
 
