@@ -40,7 +40,6 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 app.command()(member)
 app.command()(journal)
 app.command()(budget)
-for command in (requests, preview, approve, refuse):
 for command in (requests, preview, approve, refuse, draw, select):
     app.command()(command)
 
