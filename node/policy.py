@@ -82,6 +82,12 @@ class Policy(BaseModel):
         "the permit must grant it as well. 0.1 implies an epsilon of 2.5 at a delta of 1e-6.",
         ge=0,
     )
+    budget_warn: float = _most(
+        0.1, "Figures that a study was told, per value that its permit covers, from which it is warned.", gt=0
+    )
+    budget_refuse: float = _most(
+        0.3, "Figures that a study was told, per value that its permit covers, beyond which it is told none.", gt=0
+    )
     release_per_cohort: bool = Field(
         False,
         description="Whether this cohort's own figures may be told apart from the sum.",
@@ -161,6 +167,8 @@ class Policy(BaseModel):
             min_interval=1,
             min_difference=1,
             privacy_budget=1e9,
+            budget_warn=1e9,
+            budget_refuse=1e9,
             release_per_cohort=True,
             insecure="two nodes",
         )
