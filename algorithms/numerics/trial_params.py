@@ -36,7 +36,7 @@ class TrialParams(Params):
         "eligibility is fixed.",
     )
     identifier: str | None = Field(
-        None, description="A whole number that tells people apart and stays the same: selection goes by it."
+        None, description="What tells people apart: an identifier, or an integer. Selection goes by it."
     )
     keys: dict[Holder, str] = Field(
         {}, description="The revealed parts of the key, by holder: every cohort votes whether its selection follows."
@@ -124,6 +124,13 @@ class TrialParams(Params):
         return compile_design(formula, self.dictionary, intercept_column=False)
 
     @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """What a row must have to be compared: the same rows for outcome and baseline."""
+        named = (self.selected,) if self.selected else ()
+        outcome = self.design.variables if self.formula is not None else ()
+        return tuple(dict.fromkeys([*named, *outcome, *(self.baseline.variables if self.balance else ())]))
+
+    @cached_property
     def hazard(self) -> CoxParams:
         """The Cox model of follow-up, with a baseline hazard per cohort and design stratum."""
         asked = {"formula": str(self.assigned), "robust": True, "max_iterations": self.max_iterations}
@@ -139,11 +146,9 @@ class TrialParams(Params):
             _ = self.baseline
 
     def _check_selection(self) -> None:
-        if self.identifier is not None and self.dictionary[self.identifier].type != "integer":
-            raise InvalidQuestion(
-                f"`{self.identifier}` is a {self.dictionary[self.identifier].type}. Selection goes by an integer: "
-                "identifiers are numbered anew whenever data are loaded, so nobody could check it later."
-            )
+        if self.identifier is not None and self.dictionary[self.identifier].type not in {"identifier", "integer"}:
+            kind = self.dictionary[self.identifier].type
+            raise InvalidQuestion(f"`{self.identifier}` is a {kind}. Selection goes by an identifier, or an integer.")
         if self.keys and not self.identifier:
             raise InvalidQuestion("Selection by `keys` goes by a number that tells people apart: give `identifier`.")
         if self.selected is None and (self.formula is not None or self.accepted is not None or self.balance):

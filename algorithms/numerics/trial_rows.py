@@ -138,7 +138,21 @@ def _differs(data: Data, params: TrialParams, stratum: NDArray[np.intp]) -> bool
             "(min_people). Ask for a wider `where`, or leave out `keys`.",
             rule="min_people",
         )
-    return not np.array_equal(select(data[params.identifier][rows], stratum, params.share, params.key), found)
+    return not np.array_equal(
+        select(identities(data, params.identifier)[rows], stratum, params.share, params.key), found
+    )
+
+
+def identities(data: Data, name: str) -> Array | NDArray[np.int64]:
+    """What tells people apart, the same whenever data are loaded, shape (rows,)."""
+    return data[name] if data.dictionary[name].is_numeric else data.keys_of(name)
+
+
+def followed_up(data: Data, params: TrialParams) -> Data:
+    """The people whose baseline and outcome are known, kept between rounds."""
+    if set(params.needed) <= set(params.hazard.variables):
+        return data
+    return data.recall(("trial", params.needed), lambda: data.subset(data.complete(params.needed)))
 
 
 def _accepted(data: Data, params: TrialParams) -> NDArray[np.bool_]:
@@ -155,16 +169,14 @@ class TrialRows:
         self.data, self.params = data, params
         self.linear = params.kind in {"gaussian", "binomial"}
         self.width = params.design.width if self.linear else 0
-        names = list(params.design.variables) if self.linear else []
-        self.needed = list(dict.fromkeys([*names, *([params.selected] if params.selected else [])]))
         # Read together with whether people accepted, which they need not have a value of.
-        self._rows = data.complete(self.needed)
+        self._rows = data.complete(params.needed)
         self._accepted = _accepted(data, params)[self._rows].astype(np.float64)
 
     def blocks(self) -> Iterator[tuple[Data, Array, Array, Array]]:
         """Rows, covariates (rows, width), acceptance and outcome (rows,)."""
         start = 0
-        for block in self.data.blocks(self.needed) if self.linear else ():
+        for block in self.data.blocks(self.params.needed) if self.linear else ():
             rows = slice(start, start + len(block))
             yield block, self.params.design.matrix(block), self._accepted[rows], self.params.design.response(block)
             start += len(block)
@@ -196,12 +208,11 @@ class TrialRows:
         baseline = Spread(self.params.baseline.width if self.params.balance else 0)
         for block in self._baseline():
             baseline.add(self.params.baseline.matrix(block))
-        names = [*self.needed, *(n for n in self.params.balance if n not in self.needed)]
         return TrialPreparation(
             n=columns.n,
             arms=arms,
-            excluded=np.array(float(len(self.data) - columns.n if self.linear else 0)),
-            missing=np.array([float(np.count_nonzero(self.data.missing(name))) for name in names]),
+            excluded=np.array(float(len(self.data) - np.count_nonzero(self._rows))),
+            missing=np.array([float(np.count_nonzero(self.data.missing(name))) for name in self.params.needed]),
             columns=columns.sum,
             spreads=columns.spread,
             outcome=float(outcome.sum[0]),
@@ -230,10 +241,10 @@ class TrialRows:
     def _compared(self, scale: TrialScale) -> tuple[Array, Array, bool]:
         width = len(scale.baseline_centre)
         people, sums = np.zeros(4), np.zeros((4, width, 2))
-        accepted, start = _accepted(self.data, self.params)[self._baseline_rows()], 0
+        start = 0
         for block in self._baseline():
             x = (self.params.baseline.matrix(block) - scale.baseline_centre) * scale.baseline_per_unit
-            chosen, took = block[str(self.params.selected)] == 1, accepted[start : start + len(block)]
+            chosen, took = block[str(self.params.selected)] == 1, self._accepted[start : start + len(block)] > 0
             start += len(block)
             for g, who in enumerate((~chosen, chosen, chosen & ~took, chosen & took)):
                 people[g] += np.count_nonzero(who)
@@ -246,10 +257,7 @@ class TrialRows:
 
     def _baseline(self) -> Iterator[Data]:
         if self.params.balance:
-            yield from self.data.blocks(self.params.baseline.variables)
-
-    def _baseline_rows(self) -> NDArray[np.bool_]:
-        return self.data.complete(self.params.baseline.variables if self.params.balance else ())
+            yield from self.data.blocks(self.params.needed)
 
     def meat(self, scale: TrialScale, effects: Array) -> TrialMeat:
         """Squared scores where the models of acceptance and outcome have the coefficients `effects`, (width, 2)."""
