@@ -12,16 +12,15 @@ from algorithms.numerics.cox_preparation import CoxPreparation
 from algorithms.numerics.newton import Steps
 from algorithms.numerics.partial_likelihood import Scaling
 from algorithms.numerics.robust_hazard import HazardTerms, fit_hazard, hazard_terms
+from algorithms.numerics.trial_eligibility import EligibleCounts, count_eligible
 from algorithms.numerics.trial_params import TrialParams
 from algorithms.numerics.trial_result import TrialResult
 from algorithms.numerics.trial_rows import (
-    EligibleCounts,
     TrialMeat,
     TrialPreparation,
     TrialRows,
     TrialScale,
     TrialSums,
-    count_eligible,
     followed_up,
 )
 from algorithms.numerics.trial_summary import WEAK, baseline_rows, designed, hazard_fields, linear_fields

@@ -69,7 +69,7 @@ def select(
 def chosen_people(data: Data, trial: Path) -> tuple[NDArray[np.bool_], int, str]:
     """Who is selected, shape (rows,), how many are eligible, and the identifier. Raises InvalidQuestion."""
     from algorithms.numerics.random_selection import select as selected_by
-    from algorithms.numerics.trial_rows import identities
+    from algorithms.numerics.trial_eligibility import identities
     from cohortium.errors import InvalidQuestion
 
     params = _trial(trial, data)

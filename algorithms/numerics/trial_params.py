@@ -65,6 +65,10 @@ class TrialParams(Params):
     confidence: float = Confidence
     max_iterations: int = Field(25, ge=1, le=100, description="Most Newton steps, for Surv().")
 
+    def __hash__(self) -> int:
+        # Commitments and keys are dictionaries, which have no hash of their own.
+        return hash(self.model_dump_json())
+
     @property
     def profiled(self) -> bool:
         """Whether every cohort has an intercept of its own."""

@@ -1,4 +1,4 @@
-"""One cohort's part in a trial within cohorts: who is eligible and selected, baseline, and effects of assignment."""
+"""One cohort's part in a trial within cohorts: baseline, and effects of assignment."""
 
 from __future__ import annotations
 
@@ -12,33 +12,15 @@ from numpy.typing import NDArray
 from algorithms.numerics.columns import columns_of
 from algorithms.numerics.groups import tally
 from algorithms.numerics.preparation import Spread
-from algorithms.numerics.random_selection import planned, select
 from algorithms.numerics.standing_out import PLAIN
+from algorithms.numerics.trial_eligibility import accepted_by
 from algorithms.numerics.trial_params import TrialParams
 from cohortium.data import Data
-from cohortium.errors import Refused
 from cohortium.evidence import Concentration, Evidence, Plain, Shares
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 
 # Whom baseline is compared between: everybody not selected, everybody selected, and of these who refused or accepted.
 COMPARED = ("not selected", "selected", "refused", "accepted")
-
-
-class EligibleCounts(Sums):
-    """Eligible people; per design stratum, and how many of them are to be selected; and what became of them.
-
-    `groups`: not selected, refused, accepted. `left_out` lack an identifier or stratum. `checked`: the cohort has
-    worked the selection out anew; `differs`: it is not the one in its data.
-    """
-
-    eligible: Count
-    strata: Table
-    planned: Table
-    left_out: Table
-    unassigned: Table
-    groups: Table
-    checked: Flag
-    differs: Flag
 
 
 class TrialPreparation(Sums):
@@ -97,72 +79,11 @@ class TrialScale:
     baseline_per_unit: Array
 
 
-def count_eligible(rows: Data, params: TrialParams) -> EligibleCounts:
-    """Counts of one cohort, and its vote on whether people were selected by the revealed keys."""
-    identifier = (params.identifier,) if params.identifier else ()
-    stratum = np.concatenate(
-        [np.zeros(0, np.intp), *(params.groups.codes(b) for b in rows.blocks([*params.strata, *identifier]))]
-    )
-    people = tally(stratum, len(params.groups))
-    fate, unassigned = np.zeros(3), 0
-    if params.selected is not None:
-        for block in rows.blocks([params.selected, *params.strata, *identifier]):
-            fate += tally(block[params.selected].astype(np.intp), 3)
-        unassigned = len(stratum) - int(fate.sum())
-        accepted = _accepted(rows, params) & (rows[params.selected] == 1)
-        accepted &= rows.complete([*params.strata, *identifier])
-        fate[2] = np.count_nonzero(accepted)
-        fate[1] -= fate[2]
-    checks = params.key is not None and params.selected is not None and len(stratum) > 0
-    return EligibleCounts(
-        eligible=len(stratum),
-        strata=people,
-        planned=planned(people, params.share),
-        left_out=np.array(float(len(rows) - len(stratum))),
-        unassigned=np.array(float(unassigned)),
-        groups=fate,
-        checked=float(checks),
-        differs=float(checks and _differs(rows, params, stratum)),
-    )
-
-
-def _differs(data: Data, params: TrialParams, stratum: NDArray[np.intp]) -> bool:
-    """Whether somebody is selected whom the keys do not select, or the other way round. Raises Refused."""
-    assert params.identifier is not None
-    assert params.selected is not None
-    assert params.key is not None
-    rows = data.complete([*params.strata, params.identifier])
-    found = data[params.selected][rows] == 1
-    # Of a handful of people, such a vote would be a guess at who they are.
-    few = min(np.count_nonzero(found), np.count_nonzero(~found)) < data.least_group
-    if few and data.least_group > 1:
-        raise Refused(
-            "Too few people are selected, or too few are not, for this cohort to say whether they were by these keys "
-            "(min_people). Ask for a wider `where`, or leave out `keys`.",
-            rule="min_people",
-        )
-    return not np.array_equal(
-        select(identities(data, params.identifier)[rows], stratum, params.share, params.key), found
-    )
-
-
-def identities(data: Data, name: str) -> Array | NDArray[np.int64]:
-    """What tells people apart, the same whenever data are loaded, shape (rows,)."""
-    return data[name] if data.dictionary[name].is_numeric else data.keys_of(name)
-
-
 def followed_up(data: Data, params: TrialParams) -> Data:
     """The people whose baseline and outcome are known, kept between rounds."""
     if set(params.needed) <= set(params.hazard.variables):
         return data
     return data.recall(("trial", params.needed), lambda: data.subset(data.complete(params.needed)))
-
-
-def _accepted(data: Data, params: TrialParams) -> NDArray[np.bool_]:
-    """Who had the intervention; who has no value did not accept."""
-    if params.accepted is None:
-        return np.zeros(len(data), dtype=np.bool_)
-    return np.asarray(data[params.accepted] == 1)
 
 
 class TrialRows:
@@ -174,7 +95,7 @@ class TrialRows:
         self.width = params.design.width if self.linear else 0
         # Read together with whether people accepted, which they need not have a value of.
         self._rows = data.complete(params.needed)
-        self._accepted = _accepted(data, params)[self._rows].astype(np.float64)
+        self._accepted = accepted_by(data, params)[self._rows].astype(np.float64)
 
     def blocks(self) -> Iterator[tuple[Data, Array, Array, Array]]:
         """Rows, covariates (rows, width), acceptance and outcome (rows,)."""
@@ -253,7 +174,9 @@ class TrialRows:
         """What the check of the node is shown: the columns of the model of the outcome, if there is one."""
         if not self.linear:
             return Evidence(weights=weights)
-        return Evidence(weights=weights, columns=columns_of(self.data, self.params.design, variables=self.needed))
+        return Evidence(
+            weights=weights, columns=columns_of(self.data, self.params.design, variables=list(self.params.needed))
+        )
 
     def _compared(self, scale: TrialScale) -> tuple[Array, Array, bool]:
         width = len(scale.baseline_centre)

@@ -11,9 +11,10 @@ from algorithms.numerics.assignment_effects import Effects
 from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation
 from algorithms.numerics.groups import whole
 from algorithms.numerics.newton import Fit
+from algorithms.numerics.trial_eligibility import EligibleCounts
 from algorithms.numerics.trial_params import GROUPS, TrialParams
 from algorithms.numerics.trial_result import BaselineRow, Compliance, Stratum
-from algorithms.numerics.trial_rows import COMPARED, EligibleCounts, TrialPreparation, TrialScale, TrialSums
+from algorithms.numerics.trial_rows import COMPARED, TrialPreparation, TrialScale, TrialSums
 from cohortium.errors import CannotEstimate
 from cohortium.quantities import Array
 from cohortium.result import Estimate, wald
