@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, StringConstraints
 
 from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.design import Design, compile_design, refuse_specials
+from algorithms.numerics.expressions import value_codes
 from algorithms.numerics.groups import Groups
 from algorithms.numerics.outcome import check_outcome
 from algorithms.numerics.random_selection import joint_key
-from cohortium.analysis import Confidence, Params
+from cohortium.analysis import Confidence, Divided, Params
+from cohortium.data import Data
 from cohortium.errors import FormulaError, InvalidQuestion
 from cohortium.formula import Formula, Surv
+from cohortium.quantities import Array
 from cohortium.result import CohortEffect
 
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Holder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
 # What a trial reports of people by what became of them.
 GROUPS = ("not selected", "refused", "accepted")
+
+
+def _arm(selected: str, block: Data) -> NDArray[np.intp]:
+    return value_codes(block, selected)
 
 
 class TrialParams(Params):
@@ -139,6 +149,12 @@ class TrialParams(Params):
         """The Cox model of follow-up, with a baseline hazard per cohort and design stratum."""
         asked = {"formula": str(self.assigned), "robust": True, "max_iterations": self.max_iterations}
         return CoxParams.bind(asked, self.dictionary)
+
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided | None:  # noqa: ARG002
+        """By selection, where sums over those selected, and those not, are told."""
+        if statistic not in {"preparation", "trial_sums"} or self.selected is None:
+            return None
+        return Divided(f"arms of {self.selected}", (self.selected,), 2, partial(_arm, self.selected))
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what is no trial."""
