@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +10,7 @@ from algorithms.numerics.by_cohort import ByCohort, one_step, with_forests
 from algorithms.numerics.by_cohort import tables as cohort_tables
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.phrases import STANDARD_ERRORS, intercepts, interval
+from algorithms.numerics.ratios import ratio_table
 from cohortium import report
 from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Estimate, Result
@@ -129,7 +129,7 @@ class RegressionResult(Result):
         columns = ("term", "estimate", "std. error", "statistic", "p", f"{level} low", f"{level} high")
         tables = [report.Table("Coefficients", columns, tuple(_row(*named) for named in self.coefficients.items()))]
         if self.ratio and self.effects:
-            tables.append(self._ratios(self.ratio, level))
+            tables.append(ratio_table(self.ratio, self.effects, self.confidence))
         if self.alpha is not None:
             tables.append(report.Table("Overdispersion", columns, (_row("alpha", self.alpha),)))
         if any(test.df > 1 or test.gvif for test in self.terms.values()):
@@ -148,13 +148,6 @@ class RegressionResult(Result):
     def effects(self) -> dict[str, Estimate]:
         """The coefficients without intercepts, whose exponent is a baseline, not a ratio."""
         return {n: e for n, e in self.coefficients.items() if n != INTERCEPT and not n.startswith("(Intercept)[")}
-
-    def _ratios(self, ratio: str, level: str) -> report.Table:
-        rows = tuple(
-            (name, _exp(e.estimate), _exp(e.ci_low), _exp(e.ci_high), e.p_value) for name, e in self.effects.items()
-        )
-        columns = ("term", ratio, f"{level} low", f"{level} high", "p")
-        return report.Table(f"{ratio[0].upper()}{ratio.replace('ratio', 'ratios', 1)[1:]}", columns, rows)
 
     def _tests(self) -> report.Table:
         tests = list(self.terms.items())
@@ -182,7 +175,3 @@ class RegressionResult(Result):
 
 def _row(name: str, e: Estimate) -> tuple[str | float, ...]:
     return (name, e.estimate, e.std_error, e.statistic, e.p_value, e.ci_low, e.ci_high)
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 709.0 else math.inf
