@@ -126,9 +126,8 @@ def estimate(climb: Climb, fit: Fit, meat: SandwichTerms | None = None) -> Steps
         each = yield from ask_each(cohort_intercept, **broadcast)
         found = replace(found, intercepts={cohort: terms for cohort, terms in sorted(each.items()) if terms.n})
     if climb.params.compare is not None:
-        found = replace(
-            found, comparison=(yield from compare_with(found, found.params.smaller, str(found.params.compare)))
-        )
+        compared = yield from compare_with(found, found.params.smaller, str(climb.params.compare))
+        found = replace(found, comparison=compared)
     return found
 
 

@@ -49,7 +49,7 @@ class Comparison(BaseModel):
 
 
 class ProfileInterval(BaseModel):
-    """Where a coefficient may be by the likelihood itself; infinite where the likelihood does not fall enough."""
+    """Where a coefficient may be by the likelihood itself."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
