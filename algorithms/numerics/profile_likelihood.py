@@ -23,6 +23,7 @@ from algorithms.numerics.regression_sums import newton_terms
 from cohortium.analysis import ask
 from cohortium.data import Data
 from cohortium.errors import NotConverged, Refused
+from cohortium.evidence import NOBODY, Evidence, Shares
 from cohortium.quantities import Array, Count, FlagKind, SumOver, Sums
 
 MAX_STEPS = 50
@@ -64,7 +65,16 @@ def profile_terms(
         score=np.array([t.score for t in found]).reshape(-1, width),
         information=np.array([t.information for t in found]).reshape(-1, width, width),
         not_finite=np.array([t.not_finite for t in found]),
+        evidence=_evidence([t.evidence or NOBODY for t in found]),
     )
+
+
+def _evidence(each: list[Evidence]) -> Evidence:
+    """Of all points together: the weights of every one of them are judged."""
+    weights = [e.weights for e in each if isinstance(e.weights, Shares)]
+    predictor = max((e.predictor for e in each), default=0.0)
+    columns = next((e.columns for e in each if e.columns is not None), None)
+    return Evidence(weights=Shares.joined(*weights), predictor=predictor, columns=columns)
 
 
 @dataclass
