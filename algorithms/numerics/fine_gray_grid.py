@@ -15,7 +15,7 @@ import numpy as np
 from algorithms.numerics.cox_params import Ties
 from algorithms.numerics.fine_gray_params import FineGrayParams
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling, terms
-from algorithms.numerics.subdistribution import covariates, grid_standing, left_before
+from algorithms.numerics.subdistribution import covariates, grid_standing, left_before, predictor
 from cohortium.data import Data
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
@@ -51,7 +51,7 @@ def sums_on_grid(data: Data, params: FineGrayParams, scaling: Scaling, coefficie
     xxs, events_x = np.zeros((3, width, width, times)), np.zeros((width, times))
     predicted, far = 0.0, False
     for rows, x in covariates(data, params, scaling, scaling.centre):
-        eta = x @ coefficients
+        eta = predictor(x, coefficients)
         far = far or not np.all(np.abs(eta) <= MAX_PREDICTOR)
         risk = np.exp(np.clip(eta, -MAX_PREDICTOR, MAX_PREDICTOR))
         predicted += float(eta[standing.event[rows]].sum())

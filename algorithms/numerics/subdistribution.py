@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.fine_gray_params import FineGrayParams
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling, terms
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, PRODUCT_ROWS, Likelihood, Scaling, terms
 from algorithms.numerics.score_residuals import Hazard
 from algorithms.numerics.time_grid import grid_times
 from cohortium.data import Data
@@ -133,6 +133,17 @@ def covariates(data: Data, params: FineGrayParams, scaling: Scaling, origin: Arr
         at += len(block)
 
 
+def predictor(x: Array, coefficients: Array) -> Array:
+    """The linear predictor of some rows, shape (rows,).
+
+    Column by column: a library's threads, started for so thin a product, would cost more than they bring.
+    """
+    eta = np.zeros(len(x))
+    for column, coefficient in zip(x.T, coefficients, strict=True):
+        eta += coefficient * column
+    return eta
+
+
 def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficients: Array) -> Likelihood | None:
     """The log partial likelihood of one cohort with a baseline of its own; None where the coefficients are far off."""
     standing, width = own_standing(data, params), params.design.width
@@ -144,7 +155,7 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
     )
     score, predicted = np.zeros(width), 0.0
     for rows, x in covariates(data, params, scaling, standing.origin):
-        eta = x @ coefficients
+        eta = predictor(x, coefficients)
         if not np.all(np.abs(eta) <= MAX_PREDICTOR):
             return None
         risk = np.exp(eta)
@@ -165,8 +176,8 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
     spared = factors.per_event_time(hazard * factors.left_out, times)
     information = -(mean * factors.weight) @ mean.T
     for rows, x in covariates(data, params, scaling, standing.origin):
-        lived = np.exp(x @ coefficients) * standing.lived(rows, increments, spared)
-        information += (x.T * lived) @ x
+        lived = np.exp(predictor(x, coefficients)) * standing.lived(rows, increments, spared)
+        information += _products(x.T * lived, x.T)
     value = predicted - float(factors.weight @ np.log(factors.denominator))
     score -= mean @ factors.weight
     return Likelihood(value, score[None], information[None], factors, sums[1:], tied[1:])
@@ -182,9 +193,18 @@ def meat(blocks: Iterable[tuple[slice, Array]], coefficients: Array, standing: S
         event = standing.event[rows]
         lived = standing.lived(rows, hazard.increment, hazard.spared)
         lived_x = standing.lived(rows, hazard.increment_x, hazard.spared_x)
-        residual = np.exp(x @ coefficients) * (lived_x - x.T * lived)
+        residual = np.exp(predictor(x, coefficients)) * (lived_x - x.T * lived)
         residual[:, event] += x[event].T - hazard.mean[:, standing.last[rows][event]]
-        total += residual @ residual.T
+        total += _products(residual, residual)
+    return total
+
+
+def _products(first: Array, second: Array) -> Array:
+    """Sums over rows of the outer products of columns, (width, rows) each, in pieces too small to start threads."""
+    total = np.zeros((len(first), len(second)))
+    for start in range(0, first.shape[1], PRODUCT_ROWS):
+        rows = slice(start, start + PRODUCT_ROWS)
+        total += first[:, rows] @ second[:, rows].T
     return total
 
 
