@@ -106,6 +106,10 @@ class Params(BaseModel):
         """
         return None
 
+    def __hash__(self) -> int:
+        """Parameters with a table among them can be looked up by as well."""
+        return hash((type(self), self.model_dump_json()))
+
     def check(self) -> None:
         """What a field alone cannot tell; runs once bound. Raises InvalidQuestion."""
 
