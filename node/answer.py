@@ -26,7 +26,7 @@ from cohortium.condition import Condition
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Problem, Refused
-from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, QuestionMessage
+from cohortium.messages import AnswerMessage, BudgetState, Introduction, MalformedMessage, QuestionMessage
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from node.disclosure import Policy, check, check_per_cohort
@@ -84,7 +84,18 @@ class CohortNode:
     def introduction(self) -> Introduction:
         """What this node tells about itself: no count, no value."""
         collected = tuple(name for name in self.dictionary.variables if name in self.data.columns)
-        return Introduction(dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected)
+        return Introduction(
+            dictionary=self.dictionary.digest,
+            version=cohortium.__version__,
+            variables=collected,
+            budgets=self._budgets(),
+        )
+
+    def _budgets(self) -> dict[str, BudgetState]:
+        warn, refuse = self.policy.budget_warn, self.policy.budget_refuse
+        told = self.ledger.budget.studies() if self.ledger is not None else []
+        states = {spent.study: spent.state(warn, refuse) for spent in told}
+        return {study: state for study, state in states.items() if state != "open"}
 
     def reply(
         self, question: QuestionMessage, broadcast: Mapping[str, Array], study: str = ""

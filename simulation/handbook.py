@@ -118,8 +118,17 @@ def pages(folder: Path) -> dict[str, str]:
     """Every page by the name of its file, and the list of them."""
     known = examples(folder)
     made = {f"{name}.md": page(analysis, known[name]) for name, analysis in registry().items()}
-    titles = [f"- [`{name}`]({name}.md): {analysis.title}" for name, analysis in registry().items()]
-    return made | {"README.md": "\n".join(["# Analyses", "", *titles, ""])}
+    titles = [
+        f"| [`{name}`]({name}.md) | {_cell(analysis.title)} | {_figures(name)} |" for name, analysis in registry().items()
+    ]
+    heading = ["| analysis | what it does | figures in its example |", "|---|---|---|"]
+    return made | {"README.md": "\n".join(["# Analyses", "", *_COSTS, "", *heading, *titles, ""])}
+
+
+def _figures(name: str) -> str:
+    """How many figures a node told in an example, to one digit: iterations may end one sooner elsewhere."""
+    node = next(iter(_people().service.nodes.values()))  # type: ignore[attr-defined]  # a simulated network
+    return f"{node.ledger.budget.spent(name).figures:.1g}".replace("e+0", "e")
 
 
 if __name__ == "__main__":
