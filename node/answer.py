@@ -190,12 +190,11 @@ class CohortNode:
         Raises Refused if they are few.
         """
         data: Data = self._covered(variables)
-        asked: list[Asked] = []
         if params.where is not None:
             data = self._where(data, params.where, self.policy)
-            # How many they are tells of the variables of the condition.
-            asked = [Asked(data, frozenset(), frozenset(name.name for name in params.where.names))]
-        return (self._complete(data, params.complete, self.policy) if params.complete else data), asked
+        if params.complete:
+            data = self._complete(data, params.complete, self.policy)
+        return data, [Asked.chosen(data, params.where)] if params.where is not None else []
 
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)

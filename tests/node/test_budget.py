@@ -116,3 +116,25 @@ def test_the_operator_sees_what_was_told(tmp_path):
         "much    16 figures of 60 values: 89% spent; beyond `budget_warn`",
         "little  16 figures of 1000 values: 5% spent",
     ]
+
+
+def test_the_researcher_sees_what_is_left_and_no_number():
+    rng = np.random.default_rng(0)
+    frames = dict.fromkeys("abc", pa.table({n: rng.integers(0, 100, PEOPLE).astype(float) for n in "xyz"}))
+    told = 4 / (3 * PEOPLE)  # four bins
+
+    def policy(warn, refuse):
+        return Policy.none().model_copy(update={"budget_warn": warn, "budget_refuse": refuse})
+
+    policies = {"a": policy(told / 2, told * 1.01), "b": policy(told / 2, 1.0), "c": policy(told * 2, 1.0)}
+    net = network(frames, DICTIONARY, policies)
+    study = net.study("s")
+
+    def states():
+        return {row["cohort"]: row["budget"] for row in study.budget().to_frame("pyarrow").to_pylist()}
+
+    assert states() == dict.fromkeys("abc", "open")
+    study.histogram(variable="x", breaks=[0, 25, 50, 75, 100]).result()
+    assert states() == {"a": "spent", "b": "low", "c": "open"}
+    study = net.study("t")
+    assert states() == dict.fromkeys("abc", "open")
