@@ -50,7 +50,9 @@ class CohortNode:
         self.ledger = ledger if ledger is not None or policy == Policy.none() else Ledger()
         numbers = self.ledger.number(data) if self.ledger is not None else None
         least = max(policy.min_people, policy.min_cell)
-        self.data = Data(data.dictionary, data.columns, data.rows, least, numbers=numbers)
+        self.data = Data(
+            data.dictionary, data.columns, data.rows, least, keys=data.keys, identity=data.identity, numbers=numbers
+        )
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
         # So is what is worked out about the rows once (which are complete): it serves every round.
