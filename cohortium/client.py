@@ -34,6 +34,7 @@ from cohortium.messages import (
 )
 from cohortium.result import Result
 from cohortium.study_methods import method
+from cohortium.twin import Twin
 
 
 class Service(Protocol):
@@ -51,6 +52,9 @@ class Service(Protocol):
 
     def cohorts(self) -> list[CohortView]:
         """The cohorts, and whether each is there now."""
+
+    def twins(self) -> list[Twin]:
+        """The synthetic twins that cohorts publish to rehearse with."""
 
     def variables(self, search: str = "") -> list[VariableView]:
         """The dictionary's variables whose name or label (English, Dutch) contains `search`, whatever its case."""
@@ -93,14 +97,15 @@ def connect(
     else from what `cohortium login` wrote. `ca` is a PEM file of the authority that signed the coordinator's
     certificate, if it is not a public one. `key` is the file of your private key, which signs your jobs (its
     passphrase, if any, comes from COHORTIUM_PASSPHRASE); `authority` is the public key of the network's authority.
+    With COHORTIUM_REHEARSE=1 it is a rehearsal, in this process, on people drawn from the twins that cohorts publish.
 
     Raises ServiceError when nobody answers there, the certificate is not trusted, or the token is not accepted.
     """
-    from cohortium import rest, settings  # noqa: PLC0415 - the HTTP client costs a tenth of a second to load
+    from cohortium import rehearsing, rest, settings  # noqa: PLC0415 - the HTTP client costs a tenth of a second to load
 
     network = Network(rest.HttpService(settings.resolve(url, token, ca, key, authority)))
     network.view  # noqa: B018 - a wrong address or token is better told now than at the first question
-    return network
+    return rehearsing.rehearsal(network) if rehearsing.wanted() else network
 
 
 class Network:
@@ -191,7 +196,7 @@ class Study:
     def budget(self) -> Listing[CohortView]:
         """How much each cohort may still tell this study: most of it (open), little (low), or hardly anything (spent).
 
-        What a job takes depends on its rounds and parameters; docs/analyses/README.md has an example of each analysis.
+        What a job takes depends on its rounds and parameters; docs/analyses/COSTS.md has an example of each analysis.
         """
         return Listing(f"What {self.name} may still be told", self.service.cohorts(), partial(budget_row, self.name))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from cohortium.analysis import Analysis, registry
 from cohortium.client import Network
-from cohortium.quantities import CountKind, FlagKind, Kind, SumOver, TableKind, TimeGridKind
+from cohortium.quantities import CountKind, FlagKind, Kind, NoisyKind, SumOver, TableKind, TimeGridKind
 from node.disclosure import Policy
 from simulation import cohorts
 from simulation.in_process import network
@@ -22,7 +22,7 @@ from simulation.in_process import network
 HOLDERS = ("north", "seniors", "twins")
 PEOPLE = 2000
 COSTS = (
-    "What a question costs of a study's information budget (`budget_refuse` of docs/disclosure.md) is the figures that "
+    "What a question costs of a study's information budget (`budget_refuse` of a cohort's policy) is the figures that "
     "its rounds tell: here, to one digit, those of each page's example. `study.budget()` and `cohortium budget STUDY` "
     "say what the cohorts may still tell."
 )
@@ -34,6 +34,7 @@ KINDS: dict[type[Kind], tuple[str, tuple[str, ...]]] = {
     TableKind: ("cells of a table", ("min_cell",)),
     TimeGridKind: ("people per interval of time", ("min_interval",)),
     FlagKind: ("vote of a cohort, 0 or 1", ()),
+    NoisyKind: ("whole numbers with noise that the node adds", ("privacy_budget",)),
 }
 
 
@@ -125,12 +126,12 @@ def pages(folder: Path) -> dict[str, str]:
     """Every page by the name of its file, and the list of them."""
     known = examples(folder)
     made = {f"{name}.md": page(analysis, known[name]) for name, analysis in registry().items()}
-    titles = [
-        f"| [`{name}`]({name}.md) | {_cell(analysis.title)} | {_figures(name)} |"
-        for name, analysis in registry().items()
-    ]
-    heading = ["| analysis | what it does | figures in its example |", "|---|---|---|"]
-    return made | {"README.md": "\n".join(["# Analyses", "", COSTS, "", *heading, *titles, ""])}
+    titles = [f"- [`{name}`]({name}.md): {analysis.title}" for name, analysis in registry().items()]
+    costs = ["| analysis | figures |", "|---|---|", *(f"| [`{n}`]({n}.md) | {_figures(n)} |" for n in registry())]
+    return made | {
+        "README.md": "\n".join(["# Analyses", "", *titles, ""]),
+        "COSTS.md": "\n".join(["# What questions cost", "", COSTS, "", *costs, ""]),
+    }
 
 
 def _figures(name: str) -> str:
