@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Literal, Protocol
@@ -30,6 +29,7 @@ from cohortium.messages import AnswerMessage, BudgetState, Introduction, Malform
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from cohortium.twin import Twin
+from node import budget
 from node.disclosure import Policy, check, check_per_cohort
 from node.ledger import Asked, Ledger
 from node.noise import Grant, PrivacyAccount, add_noise, is_noisy
@@ -165,7 +165,7 @@ class CohortNode:
         checked = check(sums, self.policy)
         released = encode(checked)
         if self.ledger is not None and asker is not None:
-            told = _told(analysis, statistic, params, broadcast)
+            told = budget.Asked(f"{analysis} {statistic}", broadcast, params.model_dump_json())
             cells, most = self._cells(variables), self.policy.budget_refuse
             cost = self.ledger.budget.cost(asker.study, told, checked, cells=cells, most=most)
             asked += [Asked.complete(data, names) for names in watched.read if names]
@@ -259,12 +259,6 @@ def problem_of(error: Exception, question: _Question) -> Problem:
     log.error("failed", job=question.job, reference=reference, error=type(error).__name__, where=where)
     message = f"The node could not compute `{question.statistic}`; its log has the reference {reference}."
     return NodeFailed(message).problem()
-
-
-def _told(analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> str:
-    """Everything that a question says, as text."""
-    values = {name: sha256(np.ascontiguousarray(value).tobytes()).hexdigest() for name, value in broadcast.items()}
-    return json.dumps([analysis, statistic, params.model_dump(mode="json"), values], sort_keys=True)
 
 
 def _arguments(statistic: Callable[..., Sums], broadcast: Mapping[str, Array]) -> dict[str, float | Array]:
