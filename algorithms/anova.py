@@ -27,6 +27,7 @@ from algorithms.numerics.grouped_moments import (
 from algorithms.numerics.grouping import Codes, Comparison, Grouping, comparison, factors_of
 from algorithms.numerics.newton import Steps
 from algorithms.numerics.rank_lattice import RankLattice, lattice_of, quantile
+from algorithms.numerics.standing_out import StandingOut
 from cohortium.analysis import Confidence, Divided, Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
@@ -133,13 +134,21 @@ def distances(data: Data, params: AnovaParams, *, centre: Array, unit: float) ->
     """Distances from the group means, for Levene's test."""
     groups = len(params.comparison.groups)
     counts, sums = np.zeros((2, groups)), np.zeros((2, groups))
+    standing = StandingOut(groups)
     for block in data.blocks(params.comparison.variables):
         y, code = params.comparison.measure(block)
+        standing.add(y, code)
         z = (y - centre[code]) / unit
         for side, who in enumerate((z < 0, z >= 0)):
             counts[side] += np.bincount(code[who], minlength=groups)
             sums[side] += np.bincount(code[who], np.abs(z[who]), minlength=groups)
-    return Distances(below=counts[0], above=counts[1], below_total=sums[0], above_total=sums[1])
+    return Distances(
+        below=counts[0],
+        above=counts[1],
+        below_total=sums[0],
+        above_total=sums[1],
+        evidence=standing.evidence(params.comparison.groups),
+    )
 
 
 def _sides(params: AnovaParams, centre: Array, block: Data) -> Codes:
