@@ -1,4 +1,4 @@
-"""No sequence of allowed questions that was found isolates anybody; without the rules most of them do."""
+"""No sequence of allowed questions that is found isolates anybody; without the rules many do."""
 
 import os
 
@@ -10,8 +10,8 @@ from node.disclosure import Policy
 from simulation.attacks import search
 
 # More with `COHORTIUM_SEARCHES=10000 pytest tests/simulation/test_attack_search.py`.
-SEARCHES = int(os.environ.get("COHORTIUM_SEARCHES", "300"))
-SIZES = st.tuples(*[st.integers(30, 70)] * 3)
+SEARCHES = int(os.environ.get("COHORTIUM_SEARCHES", "200"))
+SIZES = st.tuples(*[st.integers(40, 160)] * 3)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -36,8 +36,8 @@ def test_the_search_isolates_people_as_soon_as_everything_is_allowed():
 
 
 def test_enough_questions_are_answered_for_the_search_to_say_something():
-    found = [isolated(seed, (45, 50, 55), Policy())[1] for seed in range(20)]
-    assert sum(f.answered for f in found) >= 30
+    found = [isolated(seed, (140, 150, 160), Policy())[1] for seed in range(20)]
+    assert sum(f.answered for f in found) >= 40
     assert sum(f.refused for f in found) >= 10
 
 
