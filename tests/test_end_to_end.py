@@ -40,7 +40,9 @@ variables.sick = {type = "boolean"}
 variables.days = {type = "integer", minimum = 0, maximum = 60}
 """
 # One study asks everything, of 1,200 values; with and without `x` seven people of either sex differ.
-POLICY = "min_people = 10\nmin_cell = 5\nmin_interval = 1\nmin_difference = 5\nbudget_warn = 50.0\nbudget_refuse = 100.0\n"
+POLICY = (
+    "min_people = 10\nmin_cell = 5\nmin_interval = 1\nmin_difference = 5\nbudget_warn = 50.0\nbudget_refuse = 100.0\n"
+)
 COHORTS = ("north", "south", "west")
 
 
