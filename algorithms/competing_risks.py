@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
+from algorithms.numerics import merged_times
 from algorithms.numerics.causes import CausesParams
 from algorithms.numerics.chi_squared import ChiSquared
 from algorithms.numerics.cumulative_incidence import CauseTable, cause_table, gray_test
 from algorithms.numerics.groups import whole
 from algorithms.numerics.incidence_result import CompetingRisksResult, group_incidences
 from algorithms.numerics.life_table import IntervalType
+from algorithms.numerics.merged_times import IntervalVotes, MergingParams
 from algorithms.numerics.time_grid import grid_times, group_codes, stops_before_start
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
@@ -21,7 +24,7 @@ from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table, TimeGrid
 
 
-class CompetingRisksParams(CausesParams):
+class CompetingRisksParams(CausesParams, MergingParams):
     """Whose follow-up, by which causes it ends, and what of it."""
 
     confidence: float = Confidence
@@ -79,6 +82,27 @@ def cause_tables(data: Data, params: CompetingRisksParams) -> CauseTables:
     )
 
 
+def interval_votes(data: Data, params: CompetingRisksParams) -> IntervalVotes:
+    """Which intervals of time one cohort cannot show."""
+    own = cause_tables(data, params)
+    return merged_times.votes(own.exits, own.events.sum(axis=2), data.least_group)
+
+
+def merged_tables(data: Data, params: CompetingRisksParams, *, boundaries: Array) -> CauseTables:
+    """The same as `cause_tables` with grid points taken together but for the `boundaries` (points,) that are 1."""
+    own, least = cause_tables(data, params), data.least_group
+    events = own.events.sum(axis=2)
+    merged_times.check_boundaries(own.exits, events, boundaries, least)
+    shown = ~merged_times.hidden_groups(own.exits, events, least)[:, None]
+    return replace(
+        own,
+        n=float((own.entries * shown).sum()),
+        entries=own.entries * shown,
+        exits=merged_times.merged(own.exits * shown, boundaries),
+        events=merged_times.merged(own.events * shown[:, :, None], boundaries),
+    )
+
+
 @analysis
 def competing_risks(params: CompetingRisksParams) -> Rounds[CompetingRisksResult]:
     """Cumulative incidence with competing risks.
@@ -87,11 +111,20 @@ def competing_risks(params: CompetingRisksParams) -> Rounds[CompetingRisksResult
     those of the others do not come any more? Aalen-Johansen estimate with standard errors by the infinitesimal
     jackknife (as R's survfit; by the delta method with late entry), and Gray's test that groups do not differ. One
     minus Kaplan-Meier with other causes censored would be too high. Times are whole steps of the dictionary's precision
-    (or of `interval`, rounded up); at a tie events come before censorings. One round. For effects of covariates on the
+    (or of `interval`, rounded up); at a tie events come before censorings. One round. With `adaptive` times are taken
+    together where a cohort has few people. For effects of covariates on the
     incidence of a cause see fine_gray, on its hazard cause_specific_cox.
     Source: Aalen & Johansen (1978), Scand J Stat 5:141; Gray (1988), Ann Stat 16:1141.
     """
-    total = yield from ask(cause_tables)
+    found = (yield from ask(interval_votes)) if params.adaptive else None
+    if found is None:
+        total, end = (yield from ask(cause_tables)), None
+    else:
+        boundaries = (found.boundaries == 0).astype(np.float64)
+        total, end = (yield from ask(merged_tables, boundaries=boundaries)), merged_times.last_shown(boundaries)
+    if end is not None:
+        exits, events = merged_times.cut(total.exits, total.events, end)
+        total = replace(total, exits=exits, events=events)
     if not total.n:
         raise CannotEstimate("No cohort has anybody with follow-up and a value for every variable of the formula.")
     tables = {
@@ -119,7 +152,11 @@ def competing_risks(params: CompetingRisksParams) -> Rounds[CompetingRisksResult
         missing={name: whole(c) for name, c in zip(variables, np.atleast_1d(total.missing), strict=True)},
         no_follow_up=whole(float(total.no_follow_up)),
         backwards=whole(float(total.backwards)),
-        warnings=tuple(_warnings(total, tables, params)),
+        merged=found is not None and bool(np.any(found.boundaries)),
+        warnings=(
+            *(merged_times.warnings(found, params.groups, params.step, end) if found else ()),
+            *_warnings(total, tables, params),
+        ),
     )
 
 

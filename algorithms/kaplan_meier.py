@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
+from algorithms.numerics import merged_times
 from algorithms.numerics.life_table import IntervalType, LifeTable, life_table
+from algorithms.numerics.merged_times import IntervalVotes, MergingParams
 from algorithms.numerics.risk_table import risk_table
 from algorithms.numerics.survival_curves import Curve, Point, chart_rows, curve_of, round_times
 from algorithms.numerics.time_grid import TimeGridParams, follow_up, group_codes, stops_before_start
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     import altair
 
 
-class KaplanMeierParams(TimeGridParams):
+class KaplanMeierParams(MergingParams):
     """Whose survival, and what of it."""
 
     horizon: float | None = Field(None, gt=0, description="Time up to which the restricted mean survival is wanted.")
@@ -57,7 +60,7 @@ class LifeTables(Sums):
     events: Annotated[Array, SumOver("exits")]
 
 
-def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
+def life_tables(data: Data, params: TimeGridParams) -> LifeTables:
     """Entries, exits and events of one cohort on the grid."""
     shape = (len(params.groups), params.points + 1)
     tables = np.zeros((3, *shape))
@@ -89,6 +92,26 @@ def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
     )
 
 
+def interval_votes(data: Data, params: KaplanMeierParams) -> IntervalVotes:
+    """Which intervals of time one cohort cannot show."""
+    own = life_tables(data, params)
+    return merged_times.votes(own.exits, own.events, data.least_group)
+
+
+def merged_tables(data: Data, params: KaplanMeierParams, *, boundaries: Array) -> LifeTables:
+    """The same as `life_tables` with grid points taken together but for the `boundaries` (points,) that are 1."""
+    own, least = life_tables(data, params), data.least_group
+    merged_times.check_boundaries(own.exits, own.events, boundaries, least)
+    shown = ~merged_times.hidden_groups(own.exits, own.events, least)[:, None]
+    return replace(
+        own,
+        n=float((own.entries * shown).sum()),
+        entries=own.entries * shown,
+        exits=merged_times.merged(own.exits * shown, boundaries),
+        events=merged_times.merged(own.events * shown, boundaries),
+    )
+
+
 class KaplanMeierResult(Result):
     """Survival curves by group."""
 
@@ -102,6 +125,7 @@ class KaplanMeierResult(Result):
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
     no_follow_up: int | None = Field(description="People whose follow-up has no length on the grid.")
     backwards: int | None = Field(None, description="Rows left out because they stop before they start.")
+    merged: bool = Field(False, description="Whether grid points were taken together in wider intervals.")
 
     def __getitem__(self, group: str) -> Curve:
         return self.curves[group]
@@ -125,7 +149,8 @@ class KaplanMeierResult(Result):
         """Equal to the pooled curves on the grid of times."""
         left = {"no follow-up": self.no_follow_up, "stop before start": self.backwards}
         none = {reason: count for reason, count in left.items() if count != 0}
-        return exactly(f"{POOLED}, times rounded up to the grid", excluded=lacking(self.missing) | none)
+        to = "ends of intervals that every cohort can show" if self.merged else "grid"
+        return exactly(f"{POOLED}, times rounded up to the {to}", excluded=lacking(self.missing) | none)
 
     def tables(self) -> list[report.Table]:
         """One row per group; then the curves at a handful of times."""
@@ -177,10 +202,19 @@ def kaplan_meier(params: KaplanMeierParams) -> Rounds[KaplanMeierResult]:
     standard error, Nelson-Aalen cumulative hazard, median and restricted mean survival. Times are whole steps of the
     dictionary's precision (or of `interval`, rounded up); at a tie events come before censorings. Without a start
     everybody is at risk from time 0; somebody who enters late is at risk from then on, entry < t <= exit. One round.
-    The interval is log-log by default (in R it is log).
+    The interval is log-log by default (in R it is log). With `adaptive` times are taken together where a cohort has few
+    people, and the curve steps at the ends of these intervals only.
     Source: Kaplan & Meier (1958), JASA 53:457.
     """
-    total = yield from ask(life_tables)
+    found = (yield from ask(interval_votes)) if params.adaptive else None
+    if found is None:
+        total, end = (yield from ask(life_tables)), None
+    else:
+        boundaries = (found.boundaries == 0).astype(np.float64)
+        total, end = (yield from ask(merged_tables, boundaries=boundaries)), merged_times.last_shown(boundaries)
+    if end is not None:
+        exits, events = merged_times.cut(total.exits, total.events, end)
+        total = replace(total, exits=exits, events=events)
     if not total.n:
         raise CannotEstimate("No cohort has anybody with follow-up and a value for every variable of the formula.")
     tables = {
@@ -205,7 +239,11 @@ def kaplan_meier(params: KaplanMeierParams) -> Rounds[KaplanMeierResult]:
         missing={name: _whole(count) for name, count in zip(variables, total.missing, strict=True)},
         no_follow_up=_whole(float(total.no_follow_up)),
         backwards=_whole(float(total.backwards)),
-        warnings=tuple(_warnings(total, tables, params)),
+        merged=found is not None and bool(np.any(found.boundaries)),
+        warnings=(
+            *(merged_times.warnings(found, params.groups, params.step, end) if found else ()),
+            *_warnings(total, tables, params),
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, NamedTuple
 
@@ -70,6 +71,10 @@ class LogRankParams(TimeGridParams):
     def strata(self) -> int:
         """Strata of the grid in each group."""
         return math.prod(map(len, self.levels[self.terms :]))
+
+    def told_points(self, statistic: str, broadcast: Mapping[str, Array]) -> Array:
+        """The grid, where people are counted on it; comparisons within a cohort tell no time."""
+        return super().told_points(statistic, broadcast) if statistic == "life_tables" else np.zeros(0)
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what cannot be compared."""

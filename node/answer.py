@@ -35,7 +35,7 @@ from node.ledger import Asked, Ledger
 from node.noise import Grant, PrivacyAccount, add_noise, is_noisy
 from node.releases import Asker
 from node.subset import complete, where
-from node.told_apart import Partition, Times, partitions, times
+from node.told_apart import Partition, Times, grid_of, partitions, times
 
 # Through the standard library, so that a program that embeds a node (a simulation) hears of failures only.
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
@@ -76,7 +76,7 @@ class CohortNode:
         self._parts: Callable[[Data, frozenset[str], Partition], list[Asked]] = lru_cache(maxsize=PARTS_KEPT)(
             self._divide
         )
-        self._times: Callable[[Params, Data], list[Times]] = lru_cache(maxsize=SUBSETS_KEPT)(times)
+        self._times: Callable[[Params, Data, tuple[float, ...]], list[Times]] = lru_cache(maxsize=SUBSETS_KEPT)(times)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -170,7 +170,8 @@ class CohortNode:
             cost = self.ledger.budget.cost(asker.study, told, checked, cells=cells, most=most)
             asked += [Asked.complete(data, names) for names in watched.read if names]
             asked += self._groups(data, watched.read, params, statistic, broadcast)
-            self.ledger.admit(asked, asker, self.policy.min_difference, self._times(params, data))
+            times_told = self._times(params, data, grid_of(params, statistic, broadcast))
+            self.ledger.admit(asked, asker, self.policy.min_difference, times_told)
             self.ledger.budget.pay(cost)
         return released
 

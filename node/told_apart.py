@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -94,14 +94,20 @@ def partitions(params: Params) -> list[Partition]:
     return []
 
 
-def times(params: Params, data: Data) -> list[Times]:
-    """The points of time that a question divides people by: its grid, and the end of follow-up."""
-    return list(_times(params, data)) if isinstance(params, TimeGridParams) else []
+def grid_of(params: Params, statistic: str, broadcast: Mapping[str, Array]) -> tuple[float, ...]:
+    """The points of a grid of times that a statistic divides people by."""
+    if not isinstance(params, TimeGridParams) or not getattr(params, "needs_grid", True):
+        return ()
+    return tuple(map(float, params.told_points(statistic, broadcast)))
 
 
-def _times(params: TimeGridParams, data: Data) -> Iterator[Times]:
-    gridded, until = getattr(params, "needs_grid", True), params.until
-    grid = np.arange(1, params.points + 1).astype(np.float64) * params.step if gridded else np.zeros(0)
+def times(params: Params, data: Data, grid: tuple[float, ...]) -> list[Times]:
+    """The points of time that a question divides people by: its grid (see `grid_of`), and the end of follow-up."""
+    return list(_times(params, data, np.array(grid))) if isinstance(params, TimeGridParams) else []
+
+
+def _times(params: TimeGridParams, data: Data, grid: Array) -> Iterator[Times]:
+    until = params.until
     points = grid if until is None else np.append(grid[grid < until * (1 - 1e-9)], until)
     names = frozenset(name.name for name in params.formula.names)
     if not len(points) or not names <= data.columns.keys():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,16 +51,21 @@ def too_small(table: LexisTable, least: int) -> Mask:
 
 
 def own_boundaries(table: LexisTable, least: int) -> Mask:
-    """Which boundaries between bands this cohort can show, shape (bands - 1,), for slices that are not `too_small`.
+    """Which boundaries between bands this cohort can show, shape (bands - 1,), for slices that are not `too_small`."""
+    return boundaries_kept(table.first.shape[1], lambda start, end: _has_small(table, least, start, end))
+
+
+def boundaries_kept(bands: int, has_small: Callable[[int, int], bool]) -> Mask:
+    """Which of the boundaries between bands can be kept, shape (bands - 1,), if none may leave a small cell.
 
     They are tried in an order that is the same for every cohort, the middle first and then the middles of what lies
     between, so that cohorts of like people keep the same; one is kept if it leaves no small cell on either side.
+    `has_small` tells whether bands from one up to another, taken together, have one.
     """
-    bands = table.first.shape[1]
     kept = [0, bands]
     for boundary in _middles(0, bands):
         at = bisect(kept, boundary)
-        if not (_has_small(table, least, kept[at - 1], boundary) or _has_small(table, least, boundary, kept[at])):
+        if not (has_small(kept[at - 1], boundary) or has_small(boundary, kept[at])):
             kept.insert(at, boundary)
     return np.isin(np.arange(1, bands), kept)
 

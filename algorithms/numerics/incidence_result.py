@@ -93,6 +93,7 @@ class CompetingRisksResult(Result):
     missing: dict[str, int | None] = Field(description="People without a value, by variable.")
     no_follow_up: int | None = Field(description="People whose follow-up has no length on the grid.")
     backwards: int | None = Field(None, description="Rows left out because they stop before they start.")
+    merged: bool = Field(False, description="Whether grid points were taken together in wider intervals.")
 
     def __getitem__(self, group: str) -> GroupIncidences:
         return self.groups[group]
@@ -119,7 +120,8 @@ class CompetingRisksResult(Result):
         """Equal to the pooled curves on the grid of times."""
         left = {"no follow-up": self.no_follow_up, "stop before start": self.backwards}
         none = {reason: count for reason, count in left.items() if count != 0}
-        return exactly(f"{POOLED}, times rounded up to the grid", excluded=lacking(self.missing) | none)
+        to = "ends of intervals that every cohort can show" if self.merged else "grid"
+        return exactly(f"{POOLED}, times rounded up to the {to}", excluded=lacking(self.missing) | none)
 
     def tables(self) -> list[report.Table]:
         """Cumulative incidences at a handful of times; groups; people at risk; Gray's test."""

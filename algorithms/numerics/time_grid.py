@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from cohortium.analysis import Params
 from cohortium.data import Data
 from cohortium.errors import FormulaError, InvalidQuestion
 from cohortium.formula import Cut, Factor, Formula, Name, Surv
+from cohortium.quantities import Array
 
 MAX_CELLS = 2_000_000
 EVERYBODY = "all"
@@ -137,6 +138,13 @@ class TimeGridParams(FollowUpParams):
         """Raises FormulaError or InvalidQuestion for what has no survival curve."""
         self.check_follow_up("strata")
         self._check_grid()
+
+    def told_points(self, statistic: str, broadcast: Mapping[str, Array]) -> Array:  # noqa: ARG002
+        """The points of the grid by which a statistic tells people apart, in the time variable's unit.
+
+        A node's ledger compares them with those that were told before.
+        """
+        return np.arange(1, self.points + 1).astype(np.float64) * self.step
 
     def _check_grid(self) -> None:
         if len(self.groups) * self.points > MAX_CELLS:

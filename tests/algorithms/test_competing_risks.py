@@ -16,6 +16,7 @@ from node.disclosure import Policy
 from simulation import network
 
 EXAMPLES = [
+    {"formula": "Surv(time, arm) ~ sex", "adaptive": True},
     {"formula": "Surv(time, arm) ~ 1"},
     {"formula": "Surv(time, arm) ~ sex", "censored": "c", "interval": 10, "confidence_type": "log"},
 ]

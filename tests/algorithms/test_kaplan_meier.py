@@ -20,6 +20,7 @@ from simulation import network
 EXAMPLES = [
     {"formula": "Surv(time, dead) ~ 1"},
     {"formula": "Surv(time, dead) ~ arm + sex", "interval": 10, "horizon": 50},
+    {"formula": "Surv(time, dead) ~ sex", "adaptive": True},
 ]
 
 
