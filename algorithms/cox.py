@@ -13,7 +13,7 @@ from algorithms.numerics.cox_inference import Findings, cox_result, timed_on_gri
 from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan, prepare
 from algorithms.numerics.cox_result import CoxResult
-from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, grid_sums
+from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, sums_on_grid
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Rows, Scaling, likelihood
 from algorithms.numerics.proportional_hazards import Timed, on_grid, transformed
@@ -86,7 +86,7 @@ def grid_likelihoods(
     data: Data, params: CoxParams, *, coefficients: Array, centre: Array, per_unit: Array, level: float
 ) -> GridSums:
     """The sums per time of the grid of one cohort, for a baseline that all share."""
-    return grid_sums(data, params, Scaling(centre, per_unit, level), coefficients)
+    return sums_on_grid(Rows(data, params, Scaling(centre, per_unit, level)), coefficients)
 
 
 def moves(data: Data, params: CoxParams) -> Moves:
@@ -102,6 +102,7 @@ def diagnostics(
     centre: Array,
     per_unit: Array,
     level: float,
+    people: float,
     clock: Array,
     origin: float,
     hazard: Array,
@@ -112,8 +113,7 @@ def diagnostics(
     """
     rows = Rows(data, params, Scaling(centre, per_unit, level))
     sets, width = rows.sets, rows.width
-    predictor = rows.predictor(coefficients)
-    pairs = concordance(sets, predictor)
+    pairs = concordance(sets, rows.predictor(coefficients), people)
     score, information, baseline = np.zeros(width), np.zeros((2, width, width)), None
     if params.stratified:
         step = params.step if params.needs_grid else 1.0
@@ -133,7 +133,7 @@ def diagnostics(
         pair_squares=pairs.squares,
         timed_score=score,
         timed_information=information,
-        meat=meat(rows, predictor, baseline) if params.is_robust and baseline else np.zeros((width, width)),
+        meat=meat(rows, coefficients, baseline) if params.is_robust and baseline else np.zeros((width, width)),
     )
 
 
@@ -162,6 +162,7 @@ def cox(params: CoxParams) -> Rounds[CoxResult]:
         diagnostics,
         coefficients=planned.everywhere(fit.coefficients),
         **planned.broadcast,
+        people=total.n,
         clock=clock,
         origin=0.0 if len(clock) else total.clock / total.events,
         hazard=Hazard.of(common).pack() if common and params.is_robust else np.zeros(0),
@@ -187,7 +188,7 @@ def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fi
             too_far.append(coefficients)
             return _newton_terms(_nothing(total.n, params.design.width), kept, total.not_finite)
         pooled = grid_likelihood(total, params.ties, np.ones((1, total.events.size)))
-        if not np.all(pooled.terms.denominator > 0):
+        if not pooled.factors.are_positive:
             return _newton_terms(_nothing(total.n, params.design.width), kept, 1.0)
         grids.append(total)
         own = replace(

@@ -86,7 +86,7 @@ def cox_result(params: CoxParams, total: CoxPreparation, planned: CoxPlan, fit: 
         tests=_tests(fit, estimates, covariance),
         proportional_hazards=proportional_hazards.tests(timed, fit.terms.information, _terms(params, planned)),
         time_transform=params.time_transform,
-        concordance=_concordance(found),
+        concordance=_concordance(found, total.n),
         baseline=None if found.common is None else _baselines(params, planned, fit, found.common),
         interval=params.step if params.needs_grid else params.interval,
         condition_number=fit.condition_number,
@@ -128,7 +128,7 @@ def _terms(params: CoxParams, planned: CoxPlan) -> dict[str, list[int]]:
     return found
 
 
-def _concordance(found: Findings) -> Concordance:
+def _concordance(found: Findings, people: float) -> Concordance:
     concordant, discordant, tied, tied_time, tied_both = map(float, found.pairs)
     pairs = concordant + discordant + tied
     if not pairs:
@@ -136,7 +136,10 @@ def _concordance(found: Findings) -> Concordance:
     else:
         somers = (concordant - discordant) / pairs
         a, ab, b = found.pair_squares
-        share, error = 0.5 * (somers + 1.0), math.sqrt(max(a - 2.0 * somers * ab + somers**2 * b, 0.0)) / (2.0 * pairs)
+        share, error = (
+            0.5 * (somers + 1.0),
+            math.sqrt(max(a - 2.0 * somers * ab + somers**2 * b, 0.0)) * people / (2.0 * pairs),
+        )
     return Concordance(
         concordance=share,
         std_error=error,
@@ -150,8 +153,7 @@ def _concordance(found: Findings) -> Concordance:
 
 def _baselines(params: CoxParams, planned: CoxPlan, fit: Fit, common: Likelihood) -> dict[str, Baseline]:
     """Per stratum: the hazard at the covariates' means, carried over to 0 (Breslow's or Efron's estimate)."""
-    factors, times, kept = common.terms, params.points + 1, planned.kept
-    increments = factors.per_event_time(factors.weight / factors.denominator, len(params.groups) * times)
+    increments, times, kept = common.factors.hazard, params.points + 1, planned.kept
     centred = float(fit.coefficients @ (planned.scaling.per_unit * planned.scaling.centre)[kept])
     at_zero = math.exp(min(max(-centred - planned.scaling.level, -700.0), 700.0))
     found = {}

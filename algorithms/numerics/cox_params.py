@@ -60,6 +60,11 @@ class CoxParams(TimeGridParams):
         """Whether people are counted on the grid of times."""
         return not self.stratified or self.time_transform in ("km", "rank")
 
+    @property
+    def on_grid(self) -> bool:
+        """Whether risk sets are those at the points of the grid, not at a cohort's own event times."""
+        return not self.stratified
+
     @cached_property
     def design(self) -> Design:
         """The compiled covariates; a hazard model has no intercept."""

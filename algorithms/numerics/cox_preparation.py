@@ -12,7 +12,8 @@ from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.partial_likelihood import Scaling
 from algorithms.numerics.preparation import Spread, must_vary
 from algorithms.numerics.proportional_hazards import transformed
-from algorithms.numerics.risk_sets import overlaps, risk_sets
+from algorithms.numerics.follow_up import overlaps, read_follow_up
+from algorithms.numerics.risk_sets import RiskSets, risk_sets
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
@@ -55,13 +56,20 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         excluded=np.array(float(len(data) - len(sets.event))),
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in params.variables]),
         no_follow_up=np.array(float(sets.no_follow_up)),
-        overlapping=np.array(float(overlaps(data, params))),
+        overlapping=np.array(float(_overlapping(data, params, sets))),
         columns=used * columns.sum,
         spreads=used * columns.spread,
         offset=used * offset,
         clock=float(deaths @ transformed(times, params.time_transform, times, 1.0)) if own_clock else 0.0,
         silent=float(sets.rows > 0 and sets.events == 0),
     )
+
+
+def _overlapping(data: Data, params: CoxParams, sets: RiskSets) -> int:
+    if sets.cluster is None or not params.delayed:
+        return 0
+    start, stop, _ = read_follow_up(data, params, params.variables)
+    return 0 if start is None else overlaps(start, stop, sets.cluster)
 
 
 @dataclass(frozen=True)

@@ -767,7 +767,17 @@ class TestDisclosure:
         clock[3] = 1.0
         broadcast = {"coefficients": np.zeros(1), "centre": np.zeros(1), "per_unit": np.ones(1), "level": 0.0}
         with pytest.raises(Refused, match="`moves`"):
-            ask_node(node, "diagnostics", params, Policy(), **broadcast, clock=clock, origin=0.0, hazard=np.zeros(0))
+            ask_node(
+                node,
+                "diagnostics",
+                params,
+                Policy(),
+                **broadcast,
+                people=200.0,
+                clock=clock,
+                origin=0.0,
+                hazard=np.zeros(0),
+            )
 
     def test_coefficients_that_single_somebody_out_are_not_answered(self):
         """METHODS R12: with a huge coefficient the risk score of one person is all there is."""
