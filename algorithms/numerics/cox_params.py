@@ -17,6 +17,9 @@ from cohortium.quantities import Array
 from cohortium.result import CohortEffect
 
 Ties = Literal["efron", "breslow"]
+BaselineKind = Literal["grid", "adaptive", "piecewise"]
+# Possible cut points of a piecewise baseline, at most.
+MAX_POINTS = 4096
 Transform = Literal["identity", "log", "km", "rank"]
 
 
@@ -30,7 +33,19 @@ class CoxParams(TimeGridParams):
     cohort_effect: CohortEffect = Field(
         "stratified",
         description="stratified: a baseline hazard per cohort, and no time leaves it; common: one for all, as if "
-        "pooled, on a grid of times whose intervals every cohort's policy must find wide enough.",
+        "pooled, in the form that `baseline` says.",
+    )
+    baseline: BaselineKind | None = Field(
+        None,
+        description="Form of a common baseline hazard. grid (the default): any, on the grid of times, whose intervals "
+        "every cohort's policy must find wide enough; adaptive: any, on a grid whose points are merged until enough "
+        "people leave in each interval; piecewise: constant within `intervals`, with exact times, which tells least.",
+    )
+    intervals: int = Field(
+        10, ge=1, le=100, description="Most intervals of a piecewise baseline; they hold as many events each."
+    )
+    per_interval: int = Field(
+        10, ge=5, description="Fewest events, and people who leave without it, in an interval of an adaptive grid."
     )
     ties: Ties = Field("efron", description="How events at the same time are handled: efron or breslow.")
     weights: str | None = Field(None, description="A numeric variable with a weight above 0 per row.")
@@ -56,14 +71,43 @@ class CoxParams(TimeGridParams):
         return self.robust if self.robust is not None else bool(self.formula.clusters or self.weights)
 
     @property
-    def needs_grid(self) -> bool:
-        """Whether people are counted on the grid of times."""
-        return not self.stratified or self.time_transform in ("km", "rank")
+    def piecewise(self) -> bool:
+        """Whether the common baseline is constant within intervals."""
+        return self.baseline == "piecewise"
 
     @property
     def on_grid(self) -> bool:
         """Whether risk sets are those at the points of the grid, not at a cohort's own event times."""
-        return not self.stratified
+        return not self.stratified and not self.piecewise
+
+    @property
+    def chooses_intervals(self) -> bool:
+        """Whether intervals follow from when people leave."""
+        return self.baseline in ("adaptive", "piecewise")
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether people are counted on the grid of times."""
+        return self.on_grid or (self.stratified and self.time_transform in ("km", "rank"))
+
+    @cached_property
+    def step(self) -> float:
+        """Distance between grid points; of a piecewise baseline, which needs none, that of possible cut points."""
+        if not self.piecewise:
+            return super().step
+        longest, declared = self.end, self.dictionary[self.surv.time.name].lattice_step
+        return declared if declared and longest / declared <= MAX_POINTS else longest / MAX_POINTS
+
+    @property
+    def end(self) -> float:
+        """The longest possible follow-up, in the time variable's unit."""
+        time = self.surv.time.name
+        ends = [end for end in (self.dictionary[time].maximum, self.until) if end is not None]
+        if not ends:
+            raise InvalidQuestion(
+                f"The dictionary declares no `maximum` for `{time}`, so its intervals have no end. Give `until`."
+            )
+        return min(ends)
 
     @cached_property
     def design(self) -> Design:
@@ -83,7 +127,7 @@ class CoxParams(TimeGridParams):
     @cached_property
     def factors(self) -> tuple[Factor, ...]:
         """What divides people on the grid: strata, not covariates."""
-        return tuple(dict.fromkeys(self.formula.strata)) if self.needs_grid and not self.stratified else ()
+        return () if self.stratified else tuple(dict.fromkeys(self.formula.strata))
 
     def round_up(self, times: Array) -> Array:
         """Times as whole steps of `interval`."""
@@ -105,11 +149,15 @@ class CoxParams(TimeGridParams):
         if self.weights is not None and not self.dictionary[self.weights].is_numeric:
             raise InvalidQuestion(f"`{self.weights}` is a {self.dictionary[self.weights].type}, not a weight.")
         _ = self.design  # compiled now, so that its errors come before any node is asked
-        if self.needs_grid:
+        if self.stratified and self.baseline is not None:
+            raise InvalidQuestion("`baseline` is for cohort_effect='common': every cohort has its own otherwise.")
+        if self.piecewise and self.interval is not None:
+            raise InvalidQuestion("A piecewise baseline takes exact times: say how many `intervals`, not `interval`.")
+        if self.needs_grid or self.piecewise:
             self._check_grid()
 
     def _check_grid(self) -> None:
-        width = 0 if self.stratified else self.design.width
+        width = self.design.width if self.on_grid else 0
         cells = len(self.groups) * self.points * (1 + width + width**2)
         if cells > MAX_CELLS:
             raise InvalidQuestion(

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.cox_params import CoxParams
+from algorithms.numerics.cut_points import leaving_times
+from algorithms.numerics.follow_up import follow_up_blocks, overlaps, read_follow_up
 from algorithms.numerics.partial_likelihood import Scaling
 from algorithms.numerics.preparation import Spread, must_vary
 from algorithms.numerics.proportional_hazards import transformed
-from algorithms.numerics.follow_up import overlaps, read_follow_up
-from algorithms.numerics.risk_sets import RiskSets, risk_sets
+from algorithms.numerics.risk_sets import PART_ROWS, RiskSets, risk_sets
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
@@ -21,6 +22,9 @@ from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 
 class CoxPreparation(Sums):
     """Rows, events and clusters that are used; sums per design column; the sum of g(time) over events.
+
+    `no_follow_up`: rows that stop when they start or, `backwards`, before. `ending` and `beginning`: people in groups
+    of neighbours in time that end, or begin, at each point, where intervals are to be chosen (see `cut_points`).
 
     `events` is a count of people like `n`: the score is a sum over them, so a cohort with a few does not answer.
     """
@@ -31,7 +35,10 @@ class CoxPreparation(Sums):
     excluded: Table
     missing: Table
     no_follow_up: Table
+    backwards: Table
     overlapping: Table
+    ending: Table
+    beginning: Table
     columns: Annotated[Array, SumOver("n")]
     spreads: Annotated[Array, SumOver("n")]
     offset: Annotated[float, SumOver("n")]
@@ -48,6 +55,8 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         part = design.offset(block)
         offset += 0.0 if part is None else float(np.sum(part))
     own_clock = params.stratified and not params.needs_grid
+    nowhere = np.zeros((2, 0))
+    ending, beginning = leaving_times(data, params) if params.chooses_intervals else nowhere
     times, deaths = sets.time[sets.deaths > 0], sets.deaths[sets.deaths > 0]
     return CoxPreparation(
         n=sets.rows,
@@ -56,6 +65,9 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         excluded=np.array(float(len(data) - len(sets.event))),
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in params.variables]),
         no_follow_up=np.array(float(sets.no_follow_up)),
+        backwards=np.array(float(_backwards(data, params))),
+        ending=ending,
+        beginning=beginning,
         overlapping=np.array(float(_overlapping(data, params, sets))),
         columns=used * columns.sum,
         spreads=used * columns.spread,
@@ -63,6 +75,13 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         clock=float(deaths @ transformed(times, params.time_transform, times, 1.0)) if own_clock else 0.0,
         silent=float(sets.rows > 0 and sets.events == 0),
     )
+
+
+def _backwards(data: Data, params: CoxParams) -> int:
+    if not params.delayed:
+        return 0
+    parts = follow_up_blocks(data, params, params.variables, PART_ROWS)
+    return sum(int(np.count_nonzero(part.stop < part.start)) for part in parts if part.start is not None)
 
 
 def _overlapping(data: Data, params: CoxParams, sets: RiskSets) -> int:

@@ -13,8 +13,9 @@ import numpy as np
 
 from algorithms.numerics.cox_params import CoxParams, Ties
 from algorithms.numerics.follow_up import Places
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Factors, Likelihood, Rows
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows
 from algorithms.numerics.risk_sets import NO_EDGES, add_at, merged
+from algorithms.numerics.tied_factors import Factors
 from algorithms.numerics.time_grid import follow_up, group_codes
 from cohortium.data import Data
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid

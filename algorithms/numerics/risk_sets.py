@@ -127,7 +127,7 @@ class RiskSets:
         return np.append(np.repeat(ends, np.diff(self.bounds)), self.nowhere).astype(np.int32)
 
 
-def add_at(total: Array, places: Places, values: Array) -> None:
+def add_at(total: Array, places: Places | Codes, values: Array) -> None:
     """Add `values` to `total` at `places`."""
     if len(total) > len(places):  # few rows, many places: one sum per place would cost more than it brings
         np.add.at(total, places, values)
@@ -167,15 +167,23 @@ def _own_times(data: Data, params: CoxParams) -> RiskSets:
 
     def parts() -> Iterator[FollowUp]:
         at = 0
-        for start, stop, event, _ in follow_up_blocks(data, params, params.variables, PART_ROWS):
-            here = slice(at, at + len(stop))
-            if params.interval is not None:
-                stop, start = params.round_up(stop), None if start is None else params.round_up(start)
-            yield FollowUp(start, stop, event, None if stratum is None else stratum[here])
+        for part in follow_up_blocks(data, params, params.variables, PART_ROWS):
+            here = slice(at, at + len(part.stop))
+            yield _prepared(part, params)._replace(stratum=None if stratum is None else stratum[here])
             at = here.stop
 
     sets, followed = _by_event_time(parts, 1 if stratum is None else int(stratum.max(initial=0)) + 1)
     return _with_columns(sets, followed, data, params)
+
+
+def _prepared(part: FollowUp, params: CoxParams) -> FollowUp:
+    """Rounded up, if so asked. Where person-time counts, all rows have a start: those without any time are left out."""
+    start, stop = part.start, part.stop
+    if params.interval is not None:
+        start, stop = None if start is None else params.round_up(start), params.round_up(stop)
+    if params.piecewise and start is None:
+        start = np.zeros_like(stop)
+    return FollowUp(start, stop, part.event)
 
 
 def _by_event_time(parts: Callable[[], Iterable[FollowUp]], strata: int) -> tuple[RiskSets, Mask]:
