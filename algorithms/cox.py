@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics import cox_preparation
+from algorithms.numerics.by_cohort import PooledFit, by_cohort, forbidden
 from algorithms.numerics.cox_diagnostics import diagnostics, piecewise_diagnostics
 from algorithms.numerics.cox_inference import (
     Findings,
@@ -22,6 +24,7 @@ from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.cut_points import intervals, objections  # noqa: F401 - a statistic as well
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, sums_on_grid
 from algorithms.numerics.newton import Evaluate, Fit, Model, Steps, maximise
+from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, own_fit
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, likelihood
 from algorithms.numerics.piecewise import PiecewiseSums, piecewise_sums  # noqa: F401 - the latter is a statistic as well
 from algorithms.numerics.piecewise_fit import PiecewiseFit, Totals, covariates_only, joint, piecewise_model
@@ -30,7 +33,7 @@ from algorithms.numerics.risk_sets import NO_EDGES
 from algorithms.numerics.score_residuals import Hazard
 from algorithms.numerics.score_table import spread_of
 from algorithms.numerics.scoring import NewtonTerms
-from cohortium.analysis import Rounds, analysis, ask
+from cohortium.analysis import Refusal, Rounds, analysis, ask, ask_each_if_allowed
 from cohortium.data import Data
 from cohortium.errors import NotConverged, Separation
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
@@ -94,6 +97,22 @@ def moves(data: Data, params: CoxParams) -> Moves:
     return Moves(moves=count_moves(data, params))
 
 
+def own_estimates(
+    data: Data, params: CoxParams, *, coefficients: Array, centre: Array, per_unit: Array, level: float
+) -> OwnFit:
+    """A cohort's own fit and its part in the pooled one: asked per cohort, of those that release their own figures."""
+    broadcast = {"coefficients": coefficients, "centre": centre, "per_unit": per_unit}
+    own = partial_likelihood(data, params, **broadcast, level=level)
+    alone = params.model_copy(update={"by_cohort": False, "time_transform": "identity"})
+    return own_fit(
+        data,
+        lambda: fit_alone(cox, data, alone),
+        (round(own.n), own.events),
+        dict(zip(params.design.columns, map(float, per_unit), strict=True)),
+        Part(own.n, own.events, own.score, own.information),
+    )
+
+
 @analysis
 def cox(params: CoxParams) -> Rounds[CoxResult]:
     """Cox proportional hazards regression.
@@ -117,7 +136,7 @@ def cox(params: CoxParams) -> Rounds[CoxResult]:
     planned = plan(total, params)
     if params.stratified:
         fit, found = yield from _own_baselines(params, total, planned)
-        return cox_result(params, total, planned, fit, found)
+        return (yield from _with_cohorts(cox_result(params, total, planned, fit, found), params, planned, fit))
     ends = NO_EDGES
     if params.chooses_intervals:
         ends = yield from intervals(params, total.ending, total.beginning)
@@ -150,6 +169,26 @@ def _own_baselines(params: CoxParams, total: CoxPreparation, planned: CoxPlan) -
         edges=NO_EDGES,
     )
     return fit, Findings(final, Timed(final.timed_score, final.timed_information), origin=origin)
+
+
+def _with_cohorts(result: CoxResult, params: CoxParams, planned: CoxPlan, fit: Fit) -> Steps[CoxResult]:
+    """The pooled result with what its cohorts say by themselves, if that was asked; a rule may forbid it."""
+    if not params.by_cohort:
+        return result
+    everywhere = planned.everywhere(fit.coefficients)
+    each = yield from ask_each_if_allowed(own_estimates, coefficients=everywhere, **planned.broadcast)
+    if isinstance(each, Refusal):
+        return result.model_copy(update={"warnings": (*result.warnings, forbidden(each))})
+    pooled = PooledFit(
+        names=list(result.coefficients),
+        kept=[int(k) for k in planned.kept],
+        coefficients=fit.coefficients,
+        score=fit.terms.score,
+        information=fit.terms.information,
+        unit=planned.scaling.per_unit[planned.kept],
+        spread=None if params.is_robust else lambda own, worth: (1.0, math.inf),  # noqa: ARG005
+    )
+    return result.model_copy(update={"by_cohort": by_cohort(pooled, each, pooled.names, params.confidence)})
 
 
 def _on_grid(params: CoxParams, total: CoxPreparation, planned: CoxPlan, edges: Array) -> Steps[tuple[Fit, Findings]]:

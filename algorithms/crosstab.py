@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from algorithms.numerics.contingency import Contingency, Fisher, Measure, Test, trend
+from algorithms.numerics.contingency import Contingency, trend
+from algorithms.numerics.crosstab_result import CrosstabResult
 from algorithms.numerics.crosstab_tables import (
-    association_table,
-    counts_table,
     expected_people,
-    measures_table,
     people,
-    share_rows,
     strata_tables,
 )
 from algorithms.numerics.groups import MAX_CELLS, Groups, refuse_repeats, tally, whole
@@ -28,15 +25,14 @@ from algorithms.numerics.mantel_haenszel import (
     stratum_sums,
 )
 from algorithms.numerics.withholding import withhold
-from cohortium import report
 from cohortium.analysis import Confidence, Params, Question, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion, Refused
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
-from cohortium.result import CohortEffect, Result
+from cohortium.result import CohortEffect
 
 if TYPE_CHECKING:
-    import altair
+    pass
 
 
 class CrosstabParams(Params):
@@ -146,54 +142,6 @@ def homogeneity(data: Data, params: CrosstabParams, *, odds_ratio: float) -> Hom
     if table.sum() < data.least_group:
         table = np.zeros_like(table)
     return Homogeneity(n=table.sum(), sums=homogeneity_sums(table, odds_ratio))
-
-
-class CrosstabResult(Result):
-    """The table with its tests; what needs a withheld cell is None."""
-
-    rows: str = Field(description="Variable of the rows.")
-    columns: str = Field(description="Variable of the columns.")
-    row_levels: tuple[str, ...] = Field(description="Levels of the rows.")
-    column_levels: tuple[str, ...] = Field(description="Levels of the columns.")
-    counts: tuple[tuple[int | None, ...], ...] = Field(description="People per row and column.")
-    expected: tuple[tuple[float, ...], ...] | None = Field(description="People expected if they were independent.")
-    strata: dict[str, tuple[tuple[int | None, ...], ...]] = Field(description="The table of every stratum.")
-    confidence: float = Field(description="Level of the confidence limits.")
-    chi_squared: Test | None = Field(description="Pearson's test, without correction.")
-    chi_squared_yates: Test | None = Field(description="The same with Yates's correction (two by two).")
-    likelihood_ratio: Test | None = Field(description="Likelihood-ratio test.")
-    fisher: Fisher | None = Field(description="Fisher's test.")
-    trend: Test | None = Field(description="Cochran-Armitage test for trend.")
-    cramer_v: float | None = Field(description="Cramér's V.")
-    measures: dict[str, Measure] = Field(
-        description="Odds ratio, risk ratio and risk difference: second row against first, second column the event."
-    )
-    mantel_haenszel: CommonOddsRatio | None = Field(description="The common odds ratio over strata (two by two).")
-
-    def tables(self) -> list[report.Table]:
-        """Counts, tests, measures; then the strata."""
-        named = (self.rows, self.row_levels, self.column_levels)
-        found = [counts_table(f"{self.rows} by {self.columns}", *named, self.counts)]
-        tests = {
-            "Pearson chi-squared": self.chi_squared,
-            "with Yates's correction": self.chi_squared_yates,
-            "likelihood ratio": self.likelihood_ratio,
-            "trend (Cochran-Armitage)": self.trend,
-        }
-        found += association_table(tests, self.fisher, self.mantel_haenszel)
-        found += measures_table(self._compared(), self.measures, self.fisher, self.mantel_haenszel, self.confidence)
-        return found + [counts_table(f"Stratum {name}", *named, table) for name, table in self.strata.items()]
-
-    def _compared(self) -> str:
-        (*_, group), (*_, event) = self.row_levels, self.column_levels
-        return f"Association: {group} against {self.row_levels[0]}, event {event}"
-
-    def chart(self) -> altair.TopLevelMixin | None:
-        """How the columns are divided within each row."""
-        from algorithms.numerics import description_charts  # noqa: PLC0415 - altair, only to draw
-
-        rows = share_rows(self.row_levels, self.column_levels, self.counts)
-        return description_charts.shares(rows, group=self.rows, level=self.columns) if rows else None
 
 
 @analysis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,7 @@ from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.quantities import Array, Count, Counts, FlagKind, SumOver, Sums, Table
 from cohortium.result import Result
 
@@ -165,11 +166,25 @@ def moments(data: Data, params: DescribeParams, *, centre: Array, unit: Array, t
 class DescribeResult(Result):
     """Descriptions by variable."""
 
+    complete_cases: ClassVar[bool] = False
+
     variables: dict[str, Description] = Field(description="What was asked for, by variable.")
     extremes: int = Field(0, description="The m of the m-th smallest and largest value; 0 if neither was asked for.")
 
     def __getitem__(self, name: str) -> Description:
         return self.variables[name]
+
+    def in_words(self) -> str:
+        """What is shown of each variable."""
+        return (
+            f"{', '.join(self.variables)} were described over all cohorts together: mean, standard deviation (n - 1), "
+            "skewness and excess kurtosis of numbers (two passes), people and shares of categories. Each variable uses "
+            "everybody who has a value of it."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled description."""
+        return exactly(excluded=lacking({name: found.missing for name, found in self.variables.items()}))
 
     def tables(self) -> list[report.Table]:
         """Numbers first, then categories."""

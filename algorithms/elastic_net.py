@@ -31,7 +31,7 @@ def preparation(data: Data, params: ElasticNetParams) -> Preparation:
 def products(data: Data, params: ElasticNetParams, *, centre: Array, per_unit: Array, units: Array) -> CrossProducts:
     """Cross-products of one cohort, of all its people and by fold; of nobody where the outcome tells nothing."""
     if params.profiled and not _tells(data, params):
-        data = Data(data.dictionary, {name: column[:0] for name, column in data.columns.items()}, 0)
+        data = data.subset(np.zeros(len(data), dtype=np.bool_))
     folds = folds_of(data, params.fold_by, max(params.folds, 1), params.seed)
     scaling = Scaling.of(centre, per_unit, units)
     return cross_products(data, params.design, scaling, folds, max(params.folds, 1), profiled=params.profiled)

@@ -13,6 +13,8 @@ from algorithms.numerics.families import LINKS
 from algorithms.numerics.firth import PenalisedLogit, firth_terms, penalised_fit  # noqa: F401 - a statistic as well
 from algorithms.numerics.likelihood import Family, FamilyName, LinkName
 from algorithms.numerics.order_statistics import counts_between  # noqa: F401 - a statistic as well
+from algorithms.numerics.own_fits import OwnFit
+from algorithms.numerics.regression_by_cohort import own_regression, with_cohorts
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
 from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics that this analysis may ask
@@ -23,7 +25,9 @@ from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics
     shape_terms,
 )
 from cohortium.analysis import Rounds, analysis
+from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.quantities import Array
 
 
 class GlmParams(RegressionOptions):
@@ -89,6 +93,14 @@ class GlmParams(RegressionOptions):
         super().check()
 
 
+def own_estimates(
+    data: Data, params: GlmParams, *, coefficients: Array, centre: Array, per_unit: Array, units: Array, knots: Array
+) -> OwnFit:
+    """A cohort's own fit and its part in the pooled one: asked per cohort, of those that release their own figures."""
+    broadcast = {"coefficients": coefficients, "centre": centre, "per_unit": per_unit, "units": units, "knots": knots}
+    return own_regression(data, params, glm, broadcast)
+
+
 @analysis
 def glm(params: GlmParams) -> Rounds[RegressionResult]:
     """Generalised linear model.
@@ -108,4 +120,5 @@ def glm(params: GlmParams) -> Rounds[RegressionResult]:
     """
     climb = yield from Climb.prepared(params)
     fit = yield from (penalised_fit(climb) if params.penalty else climb.fit(climb.kept))
-    return regression_result((yield from estimate(climb, fit)))
+    found = yield from estimate(climb, fit)
+    return (yield from with_cohorts(regression_result(found), found, own_estimates))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.quantities import Array, Flag, Sums, Table
 from cohortium.result import Result
 
@@ -129,6 +130,8 @@ class Bin(BaseModel):
 class HistogramResult(Result):
     """Counts by group and bin."""
 
+    complete_cases: ClassVar[bool] = False
+
     variable: str = Field(description="What was counted.")
     unit: str | None = Field(description="Its unit of measurement.")
     by: str | None = Field(description="The variable that makes the groups.")
@@ -142,6 +145,19 @@ class HistogramResult(Result):
     def counts(self) -> tuple[int | None, ...]:
         """People per bin, where everybody is one group."""
         return tuple(cell.count for cell in self.groups[EVERYBODY])
+
+    def in_words(self) -> str:
+        """What was counted."""
+        by = f" by {self.by}" if self.by else ""
+        return (
+            f"People of all cohorts together were counted by {self.variable}{by}, in bins fixed beforehand. Cells that "
+            "are small at a cohort are withheld; people without a value are left out."
+        )
+
+    def statement(self) -> Exactness:
+        """Counts are counts."""
+        left = lacking({self.variable: self.n_excluded})
+        return exactly("equals the counts of the pooled records", tolerance=0.0, excluded=left)
 
     def tables(self) -> list[report.Table]:
         """One row per group and bin."""

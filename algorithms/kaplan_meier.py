@@ -16,6 +16,7 @@ from cohortium import report
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
+from cohortium.exactness import POOLED, Exactness, exactly, lacking
 from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
 from cohortium.result import Result
 
@@ -101,6 +102,21 @@ class KaplanMeierResult(Result):
         wanted = [times] if isinstance(times, int | float) else times
         return {group: tuple(curve.at(float(t)) for t in wanted) for group, curve in self.curves.items()}
 
+    def in_words(self) -> str:
+        """Estimator, errors, intervals and the grid of times."""
+        unit = f" {self.unit}" if self.unit else ""
+        mean = f" Restricted means go to {self.horizon:g}{unit}." if self.horizon is not None else ""
+        return (
+            f"Survival ({self.formula}) was estimated by Kaplan-Meier over all cohorts together, times rounded up to "
+            f"whole steps of {self.interval:g}{unit}, with Greenwood's standard errors and {100 * self.confidence:g}% "
+            f"intervals symmetric on the {self.confidence_type} scale.{mean}"
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled curves on the grid of times."""
+        none = {} if self.no_follow_up == 0 else {"no follow-up": self.no_follow_up}
+        return exactly(f"{POOLED}, times rounded up to the grid", excluded=lacking(self.missing) | none)
+
     def tables(self) -> list[report.Table]:
         """One row per group; then the curves at a handful of times."""
         level = f"{100 * self.confidence:g}% CI"
@@ -131,10 +147,13 @@ class KaplanMeierResult(Result):
 
     def chart(self) -> altair.TopLevelMixin | None:
         """The curves as steps with their confidence bands."""
-        from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
+        from algorithms.numerics import curve_charts  # noqa: PLC0415 - drawing is the one thing that needs altair
 
         rows = [row for group, curve in self.curves.items() for row in chart_rows(group, curve)]
-        return charts.curves(rows, time=f"time ({self.unit})" if self.unit else "time", survival="survival")
+        times = [0.0, *round_times(max(c.time[-1] for c in self.curves.values()))]
+        at_risk = {name: (c.time, c.at_risk) for name, c in self.curves.items()}
+        unit = f"time ({self.unit})" if self.unit else "time"
+        return curve_charts.with_risk_table(rows, at_risk, times, time=unit, value="survival")
 
 
 @analysis

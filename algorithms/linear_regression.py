@@ -14,6 +14,9 @@ from algorithms.numerics.estimation import Estimation, at_optimum, estimate, reg
 from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.likelihood import Family
 from algorithms.numerics.order_statistics import counts_between  # noqa: F401 - a statistic as well
+from algorithms.numerics.own_fits import OwnFit
+from algorithms.numerics.phrases import STANDARD_ERRORS, intercepts, interval
+from algorithms.numerics.regression_by_cohort import own_regression, with_cohorts
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
 from algorithms.numerics.regression_sums import (  # noqa: F401 - the statistics that this analysis may ask
@@ -64,6 +67,16 @@ class LinearResult(RegressionResult):
     breusch_pagan: OverallTest | None = Field(
         None, description="Koenker's studentised Breusch-Pagan test: does the variance depend on the covariates?"
     )
+
+    def in_words(self) -> str:
+        """Model, estimator, cohort effect and standard errors."""
+        weights = f", weighted by {self.weights}" if self.weights else ""
+        return (
+            f"{self.formula} was fitted as a linear regression by least squares{weights}"
+            f"{intercepts(self.cohort_effect)}, on standardised columns, the solution refined by its residuals. Tests "
+            f"(t, F) and {interval(self.confidence)} go by {STANDARD_ERRORS[self.std_errors]}."
+            f"{self._compared_in_words()}"
+        )
 
     def tables(self) -> list[report.Table]:
         """Those of every regression, and the tests of the model as a whole."""
@@ -118,6 +131,14 @@ def residual_terms(
     return ResidualTerms(**vars(meat), cross=cross, squares=squares, between=between)
 
 
+def own_estimates(
+    data: Data, params: LinearParams, *, coefficients: Array, centre: Array, per_unit: Array, units: Array, knots: Array
+) -> OwnFit:
+    """A cohort's own fit and its part in the pooled one: asked per cohort, of those that release their own figures."""
+    broadcast = {"coefficients": coefficients, "centre": centre, "per_unit": per_unit, "units": units, "knots": knots}
+    return own_regression(data, params, linear_regression, broadcast)
+
+
 @analysis
 def linear_regression(params: LinearParams) -> Rounds[LinearResult]:
     """Linear regression.
@@ -138,7 +159,7 @@ def linear_regression(params: LinearParams) -> Rounds[LinearResult]:
     variance = fit.terms.pearson / climb.total.n
     residuals = yield from ask(residual_terms, **at_optimum(climb, fit), variance=variance)
     found = yield from estimate(climb, fit, residuals)
-    return _result(found, residuals)
+    return (yield from with_cohorts(_result(found, residuals), found, own_estimates))
 
 
 def _result(found: Estimation, residuals: ResidualTerms) -> LinearResult:

@@ -8,25 +8,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from algorithms.kaplan_meier import LifeTables, life_tables
 from algorithms.numerics.chi_squared import ChiSquared
 from algorithms.numerics.follow_up import crossed, read_follow_up
 from algorithms.numerics.hypergeometric import hypergeometric
 from algorithms.numerics.life_table import LifeTable, life_table, restricted_mean
+from algorithms.numerics.log_rank_result import Group, LogRankResult
 from algorithms.numerics.risk_sets import own_risk_sets
 from algorithms.numerics.time_grid import TimeGridParams, group_codes, names_of_groups
-from cohortium import report
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion
 from cohortium.formula import Factor
 from cohortium.quantities import Array, Count, Counts, SumOver, Sums, Table
-from cohortium.result import CohortEffect, Estimate, Result, wald
+from cohortium.result import CohortEffect, Estimate, wald
 
 if TYPE_CHECKING:
-    import altair
+    pass
 
 
 class LogRankParams(TimeGridParams):
@@ -130,59 +130,6 @@ def observed_expected(data: Data, params: LogRankParams) -> ObservedExpected:
         expected=expected,
         variance=variance,
     )
-
-
-class Group(BaseModel):
-    """One group of the comparison."""
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
-
-    n: int = Field(description="People followed.")
-    observed: int = Field(description="People who had the event.")
-    expected: float = Field(description="How many would have, had the groups the same hazard.")
-    rmst: float | None = Field(None, description="Mean survival time restricted to the horizon.")
-    rmst_se: float | None = Field(None, description="Its standard error.")
-
-
-class LogRankResult(Result):
-    """A comparison of survival between groups."""
-
-    formula: str = Field(description="The formula as it was asked.")
-    groups: dict[str, Group] = Field(description="The groups, by name.")
-    test: ChiSquared = Field(description="Log-rank test of no difference.")
-    variance: tuple[tuple[float, ...], ...] = Field(
-        description="Covariance of observed less expected, by the order of `groups`."
-    )
-    horizon: float | None = Field(None, description="End of the restricted mean.")
-    rmst_differences: dict[str, Estimate] | None = Field(
-        None, description="Restricted mean survival time of each group less that of the first."
-    )
-    missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
-    no_follow_up: int | None = Field(description="People whose follow-up has no length.")
-
-    def tables(self) -> list[report.Table]:
-        """Groups, the test, and the differences in restricted mean survival."""
-        restricted = (f"mean to {self.horizon:g}", "std. error") if self.horizon is not None else ()
-        rows = tuple(
-            (name, g.n, g.observed, g.expected, *((g.rmst, g.rmst_se) if restricted else ()))
-            for name, g in self.groups.items()
-        )
-        t = self.test
-        tables = [
-            report.Table("Groups", ("group", "people", "observed", "expected", *restricted), rows),
-            report.Table("Log-rank test", ("chi-squared", "df", "p"), ((t.statistic, t.df, t.p_value),)),
-        ]
-        if self.rmst_differences is not None:
-            columns = ("difference", "estimate", "std. error", "z", "p", "CI low", "CI high")
-            estimates = tuple((name, *e.model_dump().values()) for name, e in self.rmst_differences.items())
-            tables.append(report.Table("Restricted mean survival", columns, estimates))
-        return tables
-
-    def chart(self) -> altair.TopLevelMixin | None:
-        """The differences in restricted mean survival, if there are any."""
-        from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
-
-        return charts.forest(self.rmst_differences, None) if self.rmst_differences else None
 
 
 @analysis

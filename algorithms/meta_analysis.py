@@ -13,8 +13,6 @@ from pydantic import Field
 from algorithms.glm import GlmParams
 from algorithms.numerics.cohort_estimates import (
     RATIOS,
-    REASONS,
-    CohortEstimate,
     Effect,
     coefficient,
     means,
@@ -40,6 +38,7 @@ from algorithms.numerics.meta_summaries import (
 )
 from algorithms.numerics.newton import Steps
 from algorithms.numerics.outcome import check_outcome
+from algorithms.numerics.own_fits import REASONS, CohortEstimate
 from algorithms.numerics.random_effects import NODES, Evaluate, PowerSums, pool, pool_known, power_sums
 from cohortium.analysis import Confidence, Params, Rounds, analysis, ask, ask_each
 from cohortium.data import Data

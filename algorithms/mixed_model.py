@@ -13,8 +13,9 @@ from algorithms.numerics.cluster_factors import Factors, factorise
 from algorithms.numerics.clusters import Clusters
 from algorithms.numerics.design import Design, compile_design, refuse_specials
 from algorithms.numerics.mixed_fit import MixedFit, Search
+from algorithms.numerics.mixed_inference import About, Fits, Scales, mixed_result
 from algorithms.numerics.mixed_likelihood import Cohorts, LikelihoodTerms, Profile, Setting, likelihood_terms, profiles
-from algorithms.numerics.mixed_result import About, Fits, MixedResult, Scales, mixed_result
+from algorithms.numerics.mixed_result import MixedResult
 from algorithms.numerics.newton import Steps
 from algorithms.numerics.outcome import check_outcome
 from algorithms.numerics.preparation import Plan, plan

@@ -16,6 +16,7 @@ from algorithms.numerics.categorical_regression import (
     fit_categories,
     plan_categories,
 )
+from algorithms.numerics.phrases import intercepts, interval
 from algorithms.numerics.scoring import NewtonTerms, Scaling
 from cohortium.analysis import Rounds, analysis, ask
 from cohortium.data import Data
@@ -31,6 +32,13 @@ class MultinomialResult(CategoricalResult):
     """A fitted multinomial regression; terms are written `category: column`."""
 
     reference: str = Field(description="The category that the others are compared with.")
+
+    def in_words(self) -> str:
+        """Model, estimator and cohort effect."""
+        return (
+            f"{self.formula} was fitted as a multinomial logistic regression (reference {self.reference}) by maximum "
+            f"likelihood{intercepts(self.cohort_effect)}. Tests and {interval(self.confidence)} are model-based."
+        )
 
 
 def preparation(data: Data, params: MultinomialParams) -> CategoryPreparation:

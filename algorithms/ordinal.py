@@ -17,6 +17,7 @@ from algorithms.numerics.categorical_regression import (
     fit_categories,
     plan_categories,
 )
+from algorithms.numerics.phrases import intercepts, interval
 from algorithms.numerics.scoring import NewtonTerms, Scaling
 from cohortium import report
 from cohortium.analysis import Rounds, analysis, ask
@@ -51,6 +52,15 @@ class OrdinalResult(CategoricalResult):
     """A fitted proportional-odds regression; intercepts are the cuts `lower|higher` between categories."""
 
     brant: tuple[BrantTest, ...] = Field((), description="Tests that the odds change alike at every cut; all first.")
+
+    def in_words(self) -> str:
+        """Model, estimator, cohort effect and the test of its assumption."""
+        brant = " Proportional odds were tested by Brant (1990)." if self.brant else ""
+        return (
+            f"{self.formula} was fitted as a proportional-odds logistic regression by maximum likelihood"
+            f"{intercepts(self.cohort_effect)}. Tests and {interval(self.confidence)} go by the observed information."
+            f"{brant}"
+        )
 
     def tables(self) -> list[report.Table]:
         """As every regression of categories, with the test of the assumption."""

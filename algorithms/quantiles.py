@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -15,6 +15,7 @@ from algorithms.numerics.order_statistics import Column, Sections, counts_betwee
 from algorithms.numerics.quantile_types import position
 from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis
+from cohortium.exactness import Exactness, approximately, exactly, lacking
 from cohortium.result import Result
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Quantiles(BaseModel):
 class QuantilesResult(Result):
     """Quantiles by variable and group."""
 
+    complete_cases: ClassVar[bool] = False
+
     by: str | None = Field(description="The variable that makes the groups.")
     type: int = Field(description="Definition of a quantile, numbered as in R.")
     probabilities: tuple[float, ...] = Field(description="The shares that were asked for.")
@@ -102,6 +105,24 @@ class QuantilesResult(Result):
         """`result["bmi"]`, or with groups `result["bmi", "male"]`."""
         variable, group = (name, EVERYBODY) if isinstance(name, str) else name
         return self.variables[variable][group]
+
+    def in_words(self) -> str:
+        """Definition, and what is shown."""
+        by = f" by {self.by}" if self.by else ""
+        return (
+            f"Quantiles of {', '.join(self.variables)} were found over all cohorts together{by} as order statistics "
+            f"(definition {self.type} of Hyndman & Fan 1996), by counting people between thresholds. Each variable "
+            "uses everybody who has a value of it."
+        )
+
+    def statement(self) -> Exactness:
+        """Order statistics of the recorded values, or within a bracket that the cohorts' rules leave open."""
+        widths = [w for groups in self.variables.values() for q in groups.values() for w in q.widths if w]
+        left = lacking(self.missing)
+        if not widths:
+            return exactly("equals the order statistics of the pooled records", tolerance=0.0, excluded=left)
+        why = "cohorts tell no small groups apart, so some quantiles are interpolated within a bracket"
+        return approximately(why, within=max(widths), excluded=left)
 
     def tables(self) -> list[report.Table]:
         """One row per variable and group; then the brackets, if some quantile is not exact."""

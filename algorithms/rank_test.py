@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import special
 
 from algorithms.numerics.design import refuse_specials
@@ -26,16 +26,15 @@ from algorithms.numerics.rank_lattice import (
     quantile,
     tied,
 )
-from cohortium import report
+from algorithms.numerics.rank_result import DunnDifference, RankedGroup, RankTestResult
 from cohortium.analysis import Confidence, Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
 from cohortium.formula import Formula, Name
 from cohortium.quantities import Array, Sums, Table
-from cohortium.result import Result
 
 if TYPE_CHECKING:
-    import altair
+    pass
 
 
 class RankTestParams(Params):
@@ -100,73 +99,6 @@ def histograms(data: Data, params: RankTestParams) -> Histograms:
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in params.variables]),
         cells=cells,
     )
-
-
-class RankedGroup(BaseModel):
-    """One group. Quantiles are None where values were put in bins."""
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
-
-    n: int = Field(description="People.")
-    mean_rank: float = Field(description="Mean of their ranks among all.")
-    u: float | None = Field(None, description="Pairs in which this group has the larger value, ties half (two groups).")
-    p5: float | None = Field(None, description="5th percentile (type 7).")
-    p25: float | None = Field(None, description="First quartile.")
-    p50: float | None = Field(None, description="Median.")
-    p75: float | None = Field(None, description="Third quartile.")
-    p95: float | None = Field(None, description="95th percentile.")
-
-
-class DunnDifference(BaseModel):
-    """Two groups compared by their mean ranks among all groups."""
-
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
-
-    contrast: str = Field(description="Later less earlier group.")
-    statistic: float = Field(description="z.")
-    p_value: float = Field(description="Two-sided, for this pair alone.")
-    p_adjusted: float = Field(description="Adjusted for all pairs (Holm).")
-
-
-class RankTestResult(Result):
-    """A test on ranks."""
-
-    test: str = Field(description="Mann-Whitney or Kruskal-Wallis.")
-    formula: str = Field(description="The formula as it was asked.")
-    statistic: float = Field(description="z (Mann-Whitney) or H (Kruskal-Wallis), corrected for ties.")
-    df: int | None = Field(None, description="Degrees of freedom of H.")
-    p_value: float = Field(description="Two-sided p-value.")
-    auc: float | None = Field(None, description="Probability that somebody of the second group has the larger value.")
-    auc_se: float | None = Field(None, description="Its standard error (DeLong).")
-    auc_low: float | None = Field(None, description="Lower confidence limit.")
-    auc_high: float | None = Field(None, description="Upper confidence limit.")
-    auc_error: float | None = Field(None, description="Most that the bins can have moved `auc`; 0 if exact.")
-    epsilon_squared: float | None = Field(None, description="H / (n - 1): share of the variance of the ranks.")
-    ties: float = Field(description="Ties, from 0 (none) to 1 (all have the same value).")
-    exact: bool = Field(description="Whether the ranks are those of the recorded values, not of bins.")
-    groups: dict[str, RankedGroup] = Field(description="The groups, by name.")
-    dunn: tuple[DunnDifference, ...] = Field((), description="All pairs of groups, if that was asked.")
-    confidence: float = Field(description="Level of the confidence limits.")
-    missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
-
-    def tables(self) -> list[report.Table]:
-        """The groups, and pairs where they were asked."""
-        first = next(iter(self.groups.values()))
-        fields = [f for f in ("n", "mean_rank", "u", "p25", "p50", "p75") if getattr(first, f) is not None]
-        names = {"mean_rank": "mean rank", "u": "U", "p25": "quartile 1", "p50": "median", "p75": "quartile 3"}
-        rows = tuple((name, *(getattr(g, f) for f in fields)) for name, g in self.groups.items())
-        found = [report.Table("Groups", ("group", *(names.get(f, f) for f in fields)), rows)]
-        if self.dunn:
-            pairs = tuple((d.contrast, d.statistic, d.p_value, d.p_adjusted) for d in self.dunn)
-            found.append(report.Table("Pairs (Dunn)", ("pair", "z", "p", "p (Holm)"), pairs))
-        return found
-
-    def chart(self) -> altair.TopLevelMixin | None:
-        """Median, quartiles and the middle 90 % per group."""
-        from algorithms.numerics import comparison_charts  # noqa: PLC0415 - drawing alone needs altair
-
-        shown = [{"group": name, **g.model_dump()} for name, g in self.groups.items() if g.p50 is not None]
-        return comparison_charts.boxes(shown, title="median, quartiles, middle 90 %") if shown else None
 
 
 @analysis

@@ -32,6 +32,7 @@ from cohortium import report
 from cohortium.analysis import Confidence, Params, Rounds, analysis
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.formula import Formula
 from cohortium.quantities import Array
 from cohortium.result import Estimate, Result
@@ -133,6 +134,17 @@ class TTestResult(Result):
     hedges_g_high: float = Field(description="Upper confidence limit of `hedges_g`.")
     confidence: float = Field(description="Level of the confidence limits.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
+
+    def in_words(self) -> str:
+        """Which test, and the effect sizes."""
+        return (
+            f"{self.formula} was tested over all cohorts together: {self.test}, {self.alternative}, "
+            f"{100 * self.confidence:g}% intervals. Effect sizes are Cohen's d and Hedges' g."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled test."""
+        return exactly(excluded=lacking(self.missing))
 
     def tables(self) -> list[report.Table]:
         """The difference, then the groups."""

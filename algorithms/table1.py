@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,20 +20,18 @@ from algorithms.numerics.baseline import (
     standardised_difference,
     with_quartiles,
 )
-from algorithms.numerics.baseline_table import printed
+from algorithms.numerics.baseline_result import Table1Result
 from algorithms.numerics.expressions import value_levels
 from algorithms.numerics.groups import Groups, refuse_repeats, whole
 from algorithms.numerics.lattice import Lattice
 from algorithms.numerics.order_statistics import Column, Multisection, OnLattices, Searched, first_thresholds, sections
-from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
 from cohortium.quantities import Array, Counts, Flag, FlagKind, SumOver, Sums, Table
-from cohortium.result import Result
 
 if TYPE_CHECKING:
-    import altair
+    pass
 
 
 class Table1Params(Params):
@@ -170,30 +167,6 @@ def moments(
 def narrowing(data: Data, params: Table1Params, *, thresholds: Array, overall: Array) -> Search:
     """People between thresholds, when nothing but medians is left to find."""
     return _search(data, params, thresholds, overall)
-
-
-class Table1Result(Result):
-    """Every variable, group beside group."""
-
-    by: str | None = Field(description="The variable that makes the groups.")
-    people: dict[str, int | None] = Field(description="People per group.")
-    variables: dict[str, Row] = Field(description="What was asked for, by variable.")
-
-    def __getitem__(self, name: str) -> Row:
-        return self.variables[name]
-
-    def tables(self) -> list[report.Table]:
-        """Table 1 as it is printed."""
-        return [printed(self.variables, self.people, self.by)]
-
-    def chart(self) -> altair.TopLevelMixin | None:
-        """Sizes of the standardised mean differences; a tenth is a common limit."""
-        from algorithms.numerics import description_charts  # noqa: PLC0415 - altair, only to draw
-
-        found = {name: row.smd for name, row in self.variables.items() if row.smd is not None}
-        rows = [{"name": name, "value": abs(d)} for name, d in found.items() if math.isfinite(d)]
-        title = "standardised mean difference (absolute)"
-        return description_charts.differences(rows, title=title, limit=0.1) if rows else None
 
 
 @analysis

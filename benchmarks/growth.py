@@ -65,9 +65,9 @@ class CountingNode(CohortNode):
         self.crossed: list[tuple[QuestionMessage, Mapping[str, Array], AnswerMessage, dict[str, Array]]] = []
 
     def reply(
-        self, question: QuestionMessage, broadcast: Mapping[str, Array]
+        self, question: QuestionMessage, broadcast: Mapping[str, Array], study: str = ""
     ) -> tuple[AnswerMessage, dict[str, Array]]:
-        answer, arrays = super().reply(question, broadcast)
+        answer, arrays = super().reply(question, broadcast, study)
         self.crossed.append((question, broadcast, answer, arrays))
         return answer, arrays
 

@@ -19,10 +19,14 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Generic, Self, TypeVar, cast, get_type_hints, overload
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from cohortium.condition import Condition
 from cohortium.dictionary import Dictionary
-from cohortium.errors import InvalidQuestion, UnknownName
+from cohortium.errors import InvalidQuestion, NotPermitted, Refused, UnknownName
 from cohortium.messages import AnalysisView
 from cohortium.quantities import Array, Sums
 from cohortium.result import Result
@@ -35,10 +39,23 @@ S = TypeVar("S", bound=Sums)
 class Params(BaseModel):
     """What a researcher chooses. Each field documents itself: its description is the help text everywhere.
 
-    `bind` checks the values against a dictionary; only bound parameters reach an analysis or a statistic.
+    `bind` checks the values against a dictionary; only bound parameters reach an analysis or a statistic. Which rows a
+    question is about is the node's business (`where`, `complete`): an analysis sees those rows and no others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    where: Condition | None = Field(
+        None,
+        description="Only the rows that meet a condition: `age >= 40 & sex == 'female'`. It knows `== != < <= > >=`, "
+        "`in ['a', 'b']`, `& | !` and brackets; dates are written as '2020-12-31'. A row without a value meets no "
+        "comparison with it, nor the opposite of one.",
+    )
+    complete: tuple[str, ...] = Field(
+        (),
+        description="Only the rows that also have a value for each of these variables: name what a later or larger "
+        "model needs, and all of them are fitted to the same rows.",
+    )
 
     _dictionary: Dictionary | None = PrivateAttr(None)
 
@@ -47,6 +64,8 @@ class Params(BaseModel):
         """The parameters, with every name looked up in `dictionary`. Raises InvalidQuestion or FormulaError."""
         params = cls.parse(values, dictionary)
         params._dictionary = dictionary
+        for name in params.complete:
+            dictionary[name]
         params.check()
         return params
 
@@ -71,17 +90,37 @@ class Params(BaseModel):
     def check(self) -> None:
         """What a field alone cannot tell; runs once bound. Raises InvalidQuestion."""
 
+    @classmethod
+    def told(cls) -> dict[str, FieldInfo]:
+        """The fields in the order in which people read them: an analysis's own, then those that every analysis has."""
+        return dict(sorted(cls.model_fields.items(), key=lambda field: field[0] in Params.model_fields))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        told = handler(schema)
+        inner = handler.resolve_ref_schema(told)
+        inner["properties"] = {name: inner["properties"][name] for name in cls.told()}
+        return told
+
 
 @dataclass(frozen=True)
 class Question:
-    """One statistic asked of every node. `per_cohort`: the answers are wanted one by one, not added up."""
+    """One statistic asked of every node.
+
+    `per_cohort`: the answers are wanted one by one, not added up. `optional`: a refusal is an answer too; the analysis
+    hears it and goes on without.
+    """
 
     statistic: str
     broadcast: Mapping[str, Array] = field(default_factory=dict)
     per_cohort: bool = False
+    optional: bool = False
 
 
 Rounds = Generator[Question, Any, R]
+# Why a cohort does not answer what it understood: by its own rule, or by the study's permit.
+Refusal = Refused | NotPermitted
+REFUSALS = (Refused, NotPermitted)
 Statistic = Callable[..., Sums]
 
 
@@ -98,6 +137,14 @@ def ask_each(statistic: Callable[..., S], **broadcast: float | Array) -> Generat
     """The same question with one answer per cohort; a node answers only if its permit and policy allow that."""
     answer = yield Question(statistic.__name__, _as_arrays(broadcast), per_cohort=True)
     return cast(dict[str, S], answer)
+
+
+def ask_each_if_allowed(
+    statistic: Callable[..., S], **broadcast: float | Array
+) -> Generator[Question, Any, dict[str, S] | Refusal]:
+    """`ask_each` for what an analysis can do without: the answers or, where a rule forbids one, the refusal."""
+    answer = yield Question(statistic.__name__, _as_arrays(broadcast), per_cohort=True, optional=True)
+    return cast(dict[str, S] | Refusal, answer)
 
 
 def _as_arrays(broadcast: Mapping[str, float | Array]) -> Mapping[str, Array]:
@@ -192,14 +239,19 @@ AskAllNodes = Callable[[Question], Any]
 
 
 @overload
-def conduct(analysis: Analysis[P, R], params: P, ask_all_nodes: AskAllNodes) -> R: ...
+def conduct(analysis: Analysis[P, R], params: P, ask_all_nodes: AskAllNodes, cohorts: tuple[str, ...] = ...) -> R: ...
 @overload
-def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes) -> Result: ...
-def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes) -> Result:
+def conduct(
+    analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes, cohorts: tuple[str, ...] = ...
+) -> Result: ...
+def conduct(
+    analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllNodes, cohorts: tuple[str, ...] = ()
+) -> Result:
     """Run an analysis: put each of its questions to `ask_all_nodes`, hand back the sum, and return its result.
 
     `ask_all_nodes` returns the Sums record that the question's statistic declares (or, for a per-cohort question,
-    one record per cohort). Whatever it raises ends the analysis. The result knows how many rounds it took.
+    one record per cohort). Whatever it raises ends the analysis. The result knows how many rounds it took, whose
+    answers it rests on (`cohorts`), and how exact it is.
     """
     generator = analysis.run(params)
     rounds = 0
@@ -208,12 +260,22 @@ def conduct(analysis: Analysis[Any, Any], params: Params, ask_all_nodes: AskAllN
         while True:
             question = generator.send(answer)
             rounds += 1
-            answer = ask_all_nodes(question)
+            answer = _answer(question, ask_all_nodes)
     except StopIteration as done:
-        result = cast(Result, done.value)
-        return result.model_copy(update={"analysis": analysis.name, "rounds": rounds})
+        rows = {"where": str(params.where) if params.where else None, "complete": params.complete}
+        told = cast(Result, done.value).model_copy(update=rows)
+        return told.conducted(analysis.name, rounds=rounds, cohorts=cohorts)
     finally:
         generator.close()
+
+
+def _answer(question: Question, ask_all_nodes: AskAllNodes) -> Any:
+    try:
+        return ask_all_nodes(question)
+    except REFUSALS as refusal:
+        if not question.optional:
+            raise
+        return refusal
 
 
 Confidence = Field(0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from cohortium.analysis import Analysis, Params, Question
 from cohortium.documents import Answer as SignedAnswer
 from cohortium.documents import Job, Roster
-from cohortium.errors import CohortiumError, NodeFailed
+from cohortium.errors import AwaitingApproval, CohortiumError, NodeFailed
 from cohortium.masks import MIN_COHORTS, Asked
 from cohortium.messages import AnswerMessage, MalformedMessage, Papers, QuestionMessage
 from cohortium.quantities import Array, Sums
@@ -93,8 +93,8 @@ def combine_signed(
 ) -> Sums | dict[str, Sums]:
     """The same for the answers of a real network, as they came: verified, then added up, whereby the masks cancel.
 
-    Raises what a cohort reported, NodeFailed or an Untrusted error that names the cohort whose answer is none, and
-    NodeFailed without a name for a total that no honest answers could have.
+    Raises what a cohort reported (AwaitingApproval only if nothing else was), NodeFailed or an Untrusted error that
+    names the cohort whose answer is none, and NodeFailed without a name for a total that no honest answers could have.
     """
     if lacking := set(asked.cohorts) - set(answers):
         raise NodeFailed(f"There is no answer of {', '.join(sorted(lacking))} to question {asked.round}.")
@@ -115,11 +115,17 @@ def _read(cohort: str, reply: bytes) -> Answer:
 
 
 def _raise_problems(answers: Mapping[str, Answer]) -> None:
-    for cohort in sorted(answers):
-        problem = answers[cohort][0].problem
-        if problem is not None:
+    problems = {cohort: answers[cohort][0].problem for cohort in sorted(answers)}
+    undecided = []
+    for cohort, problem in problems.items():
+        if problem is not None and problem.kind == AwaitingApproval.__name__:
+            undecided.append(cohort)
+        elif problem is not None:
             named = {"cohort": cohort, "message": f"{cohort}: {problem.message}"}
             raise CohortiumError.from_problem(problem.model_copy(update=named))
+    if undecided:  # after what ends the job in any case
+        names = ", ".join(undecided)
+        raise AwaitingApproval(f"The job waits for the approval of {names}.", cohorts=tuple(undecided))
 
 
 def _verified(cohort: str, answer: Answer, asked: Asked, digest: str, roster: Roster) -> Vector:
@@ -136,9 +142,9 @@ def _verified(cohort: str, answer: Answer, asked: Asked, digest: str, roster: Ro
     return vector
 
 
-def finished(result: R, cohorts: tuple[str, ...]) -> R:
+def finished(result: R) -> R:
     """The result of an analysis as it is handed out by a real network."""
     told = result.warnings
-    if len(cohorts) < MIN_COHORTS:
+    if len(result.cohorts) < MIN_COHORTS:
         told += (f"Insecure: a sum over fewer than {MIN_COHORTS} cohorts tells each of them the others' numbers.",)
-    return result.model_copy(update={"cohorts": cohorts, "warnings": told})
+    return result.model_copy(update={"warnings": told})

@@ -102,6 +102,7 @@ def _zipped(result: Result) -> bytes:
         "result.json": content,
         "summary.txt": report.as_text(result) + "\n",
         "report.html": report.as_page(result),
+        "methods.txt": result.methods() + "\n",
         **({PROOF: proof} if (proof := result.proof()) is not None else {}),
         **{f"tables/{i}-{_slug(t.title)}.csv": _csv(t) for i, t in enumerate(result.tables(), 1)},
     }

@@ -7,28 +7,23 @@ Every analysis is a command whose options are its parameters; nothing here knows
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 import cohortium
-from cohortium import options, programs, trust_cli
+from cohortium import job_cli, options, programs, trust_cli
+from cohortium.connected import AsJson, Connected, connection_options, network, show
 from cohortium.errors import CohortiumError, did_you_mean
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from cohortium.analysis import Analysis
-    from cohortium.client import Job, Network
-    from cohortium.listing import Listing
-
-_CONNECTION = "cohortium.connection"
+    from cohortium.client import Job
 
 
 def main() -> None:
@@ -49,38 +44,12 @@ def _said_plainly() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def _connection_options() -> list[click.Parameter]:
-    def remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-        # Shared by a command and the groups around it: the innermost that says something wins.
-        if value is not None:
-            ctx.meta.setdefault(_CONNECTION, {})[param.name] = value
-
-    words = {
-        "url": "Address of the coordinator. [env: COHORTIUM_URL, else what `login` saved]",
-        "token": "Your token; better kept out of the shell's history. [env: COHORTIUM_TOKEN, else what `login` saved]",
-        "ca": "PEM file of the network's certificate authority. [env: COHORTIUM_CA, else what `login` saved]",
-        "key": "File of your private key, which signs your jobs. [env: COHORTIUM_KEY, else what `login` saved]",
-        "authority": "Public key of the network's authority. [env: COHORTIUM_AUTHORITY, else what `login` saved]",
-    }
-    return [
-        click.Option([f"--{name}"], help=text, expose_value=False, callback=remember) for name, text in words.items()
-    ]
-
-
-class Connected(TyperCommand):
-    """A command that talks to a coordinator."""
-
-    def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self.params += _connection_options()
-
-
 class Commands(TyperGroup):
     """Our own commands, and those of the programs installed beside us. Errors are messages, not tracebacks."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.params += _connection_options()
+        self.params += connection_options()
 
     def main(self, *args: Any, **attributes: Any) -> Any:
         """Run the command line."""
@@ -135,8 +104,9 @@ app.add_typer(trust_cli.keys, name="keys")
 app.add_typer(trust_cli.roster, name="roster")
 app.add_typer(trust_cli.permit, name="permit")
 app.command("verify")(trust_cli.verify_bundle)
+for command in (job_cli.jobs, job_cli.job, job_cli.explain, job_cli.cancel):
+    app.command(cls=Connected)(command)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Save = Annotated[Path | None, typer.Option(help="Also save the result as a zip file, to share and to load again.")]
 Report = Annotated[Path | None, typer.Option(help="Also write the result as an HTML page.")]
 
@@ -153,7 +123,7 @@ def _command(analysis: Analysis[Any, Any]) -> click.Command:
     ) -> None:
         _check_places(_save, _report)
         params = {name: value for name, value in given.items() if value is not None}
-        job = _network().study(_study, _cohorts).run(analysis.name, **params)
+        job = network().study(_study, _cohorts).run(analysis.name, **params)
         if _wait:
             typer.echo(f"Job {job.id}", err=True)
             _deliver(job, _json, _save, _report)
@@ -192,12 +162,6 @@ def _check_places(*places: Path | None) -> None:
             raise click.UsageError(f"There is no folder {place.parent} to write {place.name} in.")
 
 
-def _network() -> Network:
-    from cohortium.client import connect
-
-    return connect(**click.get_current_context().meta.get(_CONNECTION, {}))
-
-
 def _deliver(job: Job, as_json: bool, save: Path | None, report: Path | None) -> None:
     try:
         result = job.result()
@@ -210,17 +174,10 @@ def _deliver(job: Job, as_json: bool, save: Path | None, report: Path | None) ->
         typer.echo(f"Wrote {path}", err=True)
 
 
-def _show(listing: Listing[Any], as_json: bool, view: Callable[[Any], BaseModel] = lambda item: item) -> None:
-    if as_json:
-        typer.echo(json.dumps([view(item).model_dump(mode="json") for item in listing], indent=2))
-    else:
-        typer.echo(repr(listing))
-
-
 @app.command(cls=Connected)
 def cohorts(as_json: AsJson = False) -> None:
     """List the cohorts and whether each is there."""
-    _show(_network().cohorts(), as_json)
+    show(network().cohorts(), as_json)
 
 
 @app.command(cls=Connected)
@@ -229,32 +186,20 @@ def variables(
     as_json: AsJson = False,
 ) -> None:
     """List the variables, or search them."""
-    _show(_network().variables(search), as_json)
+    show(network().variables(search), as_json)
 
 
 @app.command(cls=Connected)
 def analyses(as_json: AsJson = False) -> None:
     """List what can be computed."""
-    _show(_network().analyses(), as_json)
-
-
-@app.command(cls=Connected)
-def jobs(as_json: AsJson = False) -> None:
-    """List the jobs, the latest first."""
-    _show(_network().jobs(), as_json, lambda job: job.view)
+    show(network().analyses(), as_json)
 
 
 @app.command(cls=Connected)
 def result(job: str, as_json: AsJson = False, save: Save = None, report: Report = None) -> None:
     """Wait for the result of a job and print it."""
     _check_places(save, report)
-    _deliver(_network().job(job), as_json, save, report)
-
-
-@app.command(cls=Connected)
-def cancel(job: str) -> None:
-    """End a job."""
-    typer.echo(f"Job {job}: {_network().job(job).cancel()}")
+    _deliver(network().job(job), as_json, save, report)
 
 
 @app.command()

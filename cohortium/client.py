@@ -14,13 +14,14 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from cohortium.analysis import Analysis, find, registry
+from cohortium.analysis import Analysis, Params, find, registry
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled, UnknownName
-from cohortium.listing import Listing, analysis_row, cohort_row, variable_row
+from cohortium.explain import Explanation, explain_job
+from cohortium.listing import Listing, analysis_row, cohort_row, job_row, variable_row
 from cohortium.messages import (
     AnalysisView,
     CohortView,
@@ -133,7 +134,7 @@ class Network:
 
     def jobs(self) -> Listing[Job]:
         """The jobs that you may see, the latest first."""
-        return Listing("Jobs", [Job(self.service, view) for view in self.service.jobs()], _job_row)
+        return Listing("Jobs", [Job(self.service, view) for view in self.service.jobs()], lambda job: job_row(job.view))
 
     def job(self, job_id: str) -> Job:
         """A job by its id, for instance one that was submitted in another session."""
@@ -242,6 +243,10 @@ class Job:
                 self.view = view
         return self.view
 
+    def explain(self) -> Explanation:
+        """Why it has no result: which rule, whose it is, why it exists, how to ask instead. Does not wait."""
+        return explain_job(self.refresh())
+
     def __repr__(self) -> str:
         return f"<Job {self.id}: {self.view.analysis}, {self.view.state}>"
 
@@ -279,23 +284,17 @@ def _method(study: Study, analysis: Analysis[Any, Any]) -> Callable[..., Job]:
     return ask
 
 
-def _signature(params: type[BaseModel]) -> inspect.Signature:
+def _signature(params: type[Params]) -> inspect.Signature:
     keyword = inspect.Parameter.KEYWORD_ONLY
     # The annotation without its bounds: those are in the description.
     types = {name: field.annotation for name, field in params.model_fields.items()}
-    parameters = inspect.signature(params).parameters.values()
-    own = [p.replace(kind=keyword, annotation=types[p.name]) for p in parameters]
+    parameters = inspect.signature(params).parameters
+    own = [parameters[name].replace(kind=keyword, annotation=types[name]) for name in params.told()]
     cohorts = inspect.Parameter("cohorts", keyword, default=None, annotation=Sequence[str] | None)
     return inspect.Signature([*own, cohorts], return_annotation=Job)
 
 
 def describe(analysis: Analysis[Any, Any]) -> str:
     """An analysis and its parameters, as help() shows them."""
-    fields = analysis.params.model_fields.items()
+    fields = analysis.params.told().items()
     return "\n".join([analysis.doc, "", *(f"{name}: {field.description or ''}" for name, field in fields)])
-
-
-def _job_row(job: Job) -> dict[str, Any]:
-    view = job.view
-    submitted = view.submitted.isoformat(sep=" ", timespec="minutes")
-    return {"job": view.id, "study": view.study, "analysis": view.analysis, "state": view.state, "submitted": submitted}

@@ -2,9 +2,10 @@
 
 CohortiumError
 ├── InvalidQuestion      the question cannot be asked as it stands: nothing was computed
-│   ├── FormulaError     … and the formula says where: points at the character
+│   ├── FormulaError     … and the formula or condition says where: points at the character
 │   └── UnknownName      a variable, cohort, analysis or category that does not exist here
 ├── Refused              a disclosure rule forbids an answer; says which rule and whose
+├── AwaitingApproval     nothing is wrong: the operators of some cohorts have yet to decide about the job
 ├── CannotEstimate       the data do not support the estimate
 │   ├── Collinear        design columns that are combinations of others
 │   ├── Separation       the likelihood has no finite maximum
@@ -36,9 +37,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from cohortium.explain import Explanation
 
 
 class Problem(BaseModel):
@@ -71,6 +75,12 @@ class CohortiumError(Exception):
         """The error in the form that crosses the network."""
         return Problem(kind=type(self).__name__, message=self.message, cohort=self.cohort)
 
+    def explain(self) -> Explanation:
+        """Which rule is behind it, whose it is, why it exists, and how to ask instead."""
+        from cohortium.explain import explain  # noqa: PLC0415 - wanted after an error only, and it builds on this module
+
+        return explain(self.problem())
+
     @staticmethod
     def from_problem(problem: Problem) -> CohortiumError:
         """The error that `problem` describes; an unknown kind becomes a plain CohortiumError."""
@@ -95,7 +105,7 @@ class InvalidQuestion(CohortiumError):
 
 
 class FormulaError(InvalidQuestion):
-    """A formula that the closed grammar, or the dictionary, does not allow; `position` is the 0-based character."""
+    """A formula or condition that the closed grammar, or the dictionary, forbids; `position`: the 0-based character."""
 
     def __init__(self, message: str, formula: str, position: int) -> None:
         super().__init__(message)
@@ -136,6 +146,14 @@ class Refused(CohortiumError):
 
     def problem(self) -> Problem:  # noqa: D102 - as above, with the rule
         return super().problem().model_copy(update={"rule": self.rule})
+
+
+class AwaitingApproval(CohortiumError):
+    """The operators of `cohorts` have yet to decide about the job; the same question is asked again when they have."""
+
+    def __init__(self, message: str, *, cohort: str | None = None, cohorts: tuple[str, ...] = ()) -> None:
+        super().__init__(message, cohort=cohort)
+        self.cohorts = cohorts
 
 
 class CannotEstimate(CohortiumError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from cohortium import report
-from cohortium.messages import AnalysisView, CohortView, VariableView
+from cohortium.messages import AnalysisView, CohortView, JobState, JobView, VariableView
 
 T = TypeVar("T")
 
@@ -55,3 +55,17 @@ def variable_row(view: VariableView) -> dict[str, Any]:
 def analysis_row(view: AnalysisView) -> dict[str, Any]:
     """An analysis: what it is called and what it asks for."""
     return {"analysis": view.name, "title": view.title, "parameters": ", ".join(view.params.get("properties", ()))}
+
+
+def job_row(view: JobView) -> dict[str, Any]:
+    """A job: whose, what, where it is, and the cohorts whose approval or answers it waits for."""
+    waiting = "" if view.state.is_final else ", ".join(view.progress.waiting_for)
+    what = "approval of " if waiting and view.state is JobState.awaiting_approval else ""
+    return {
+        "job": view.id,
+        "study": view.study,
+        "analysis": view.analysis,
+        "state": view.state,
+        "waits for": what + waiting,
+        "submitted": view.submitted.isoformat(sep=" ", timespec="minutes"),
+    }

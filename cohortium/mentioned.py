@@ -8,18 +8,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from cohortium.analysis import Params
+from cohortium.condition import Condition
 from cohortium.formula import Formula
 
 
 def variables_of(params: Params) -> list[str]:
-    """The dictionary's variables that parameters mention, in formulas or by name."""
+    """The dictionary's variables that parameters mention, in formulas, in conditions or by name."""
     named = dict.fromkeys(name for field in type(params).model_fields for name in _names(getattr(params, field)))
     return [name for name in named if name in params.dictionary]
 
 
 def _names(value: Any) -> Iterator[str]:
     match value:
-        case Formula():
+        case Formula() | Condition():
             yield from (name.name for name in value.names)
         case str():
             yield value

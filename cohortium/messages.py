@@ -159,6 +159,12 @@ class Introduction(Header):
     seen: Position = Field(Position(), description="The last entry of the coordinator's audit that it was told before.")
 
 
+class Undecided(Header):
+    """Jobs that wait for a node's operator. The coordinator names those it knows of, the node those that still do."""
+
+    jobs: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")], ...] = Field(max_length=10_000)
+
+
 # The REST API. Everything a researcher's client or the command line reads or writes is one of these.
 
 
@@ -166,6 +172,7 @@ class JobState(StrEnum):
     """Where a job is in its life."""
 
     submitted = "submitted"
+    awaiting_approval = "awaiting_approval"
     running = "running"
     finished = "finished"
     refused = "refused"
@@ -175,7 +182,7 @@ class JobState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether the job has ended."""
-        return self not in (JobState.submitted, JobState.running)
+        return self not in (JobState.submitted, JobState.awaiting_approval, JobState.running)
 
 
 class View(BaseModel):
@@ -244,7 +251,7 @@ class Progress(View):
 
     round: int = 0
     statistic: str = ""
-    waiting_for: tuple[str, ...] = ()
+    waiting_for: tuple[str, ...] = Field((), description="Cohorts that have not answered or, before that, approved.")
 
 
 class JobView(View):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import math
+import textwrap
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,9 +28,9 @@ WIDTH = 110
 WITHHELD = "withheld"
 _BACKENDS = ("pandas", "polars", "pyarrow")
 # Shown first and in this order where a result has them; what else it has follows.
-_HEADING = ("formula", "family", "link", "cohort_effect", "cohorts", "n", "n_excluded", "rounds")
-_NOT_SHOWN = {"analysis", "warnings"}
-_NAMES = {"n": "people", "n_excluded": "excluded (missing values)", "cohort_effect": "cohort effect"}
+_HEADING = ("formula", "where", "complete", "family", "link", "cohort_effect", "cohorts", "n", "n_excluded", "rounds")
+_NOT_SHOWN = {"analysis", "warnings", "exactness"}
+_NAMES = {"complete": "also complete", "n": "people", "n_excluded": "excluded (missing values)"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def as_text(result: Result) -> str:
     asked, found = facts(result)
     parts = [title(result), _aligned(asked, 1), _aligned(found, 3)]
     parts += [table_as_text(table) for table in result.tables()]
+    parts += [_wrapped(_stated(result))]
     parts += ["\n".join(f"Warning: {plain(w)}" for w in result.warnings)]
     return "\n\n".join(part for part in parts if part)
 
@@ -64,6 +66,17 @@ def _aligned(pairs: list[tuple[str, str]], across: int) -> str:
         for row in range(height)
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _stated(result: Result) -> list[tuple[str, str]]:
+    """The statement of exactness: name and words of each part."""
+    return [(name, plain(words)) for name, words in (result.exactness.facts() if result.exactness else [])]
+
+
+def _wrapped(pairs: list[tuple[str, str]]) -> str:
+    """Names and words below each other, the words folded beside their name."""
+    folder = textwrap.TextWrapper(WIDTH, subsequent_indent=" " * 13, break_on_hyphens=False, break_long_words=False)
+    return "\n".join(folder.fill(f"{name:<13}{words}") for name, words in pairs)
 
 
 def title(result: Result) -> str:
@@ -89,6 +102,8 @@ def _shown(result: Result, fields: list[str]) -> list[tuple[str, str]]:
 def _fact(field: str, value: Any) -> str | None:
     if field == "cohorts":
         return f"{', '.join(value)} ({len(value)})" if value else None
+    if field == "complete":
+        return ", ".join(value) or None
     if value is None:
         return WITHHELD if field == "n_excluded" else None
     if isinstance(value, bool):
@@ -247,7 +262,8 @@ def as_html(result: Result) -> str:
 
 def as_page(result: Result) -> str:
     """The result as one HTML page with its chart; it needs no network, and prints well."""
-    return _templates().get_template("report.html").render(_content(result), chart=svg(result))
+    page = _templates().get_template("report.html")
+    return page.render(_content(result), chart=svg(result), methods=result.methods().split("\n\n"))
 
 
 def write_html(result: Result, path: Path) -> Path:
@@ -264,7 +280,8 @@ def table_as_html(table: Table) -> str:
 def _content(result: Result) -> dict[str, Any]:
     asked, found = facts(result)
     tables, warnings = [_rendered(table) for table in result.tables()], [plain(w) for w in result.warnings]
-    return {"title": title(result), "facts": asked + found, "tables": tables, "warnings": warnings}
+    told = {"title": title(result), "facts": asked + found, "exactness": _stated(result)}
+    return told | {"tables": tables, "warnings": warnings}
 
 
 def _rendered(table: Table) -> dict[str, Any]:

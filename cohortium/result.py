@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from cohortium import report
+from cohortium import methods_text, report
+from cohortium.exactness import Exactness
 from cohortium.quantities import Array
 
 if TYPE_CHECKING:
@@ -52,9 +53,14 @@ class Result(BaseModel):
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
+    complete_cases: ClassVar[bool] = True
+    """Whether a row takes part only if it has a value of every variable."""
+
     _proof: _ProofSource = PrivateAttr(default_factory=lambda: _ProofSource(lambda: None))
 
     analysis: str = Field("", description="Name of the analysis.")
+    where: str | None = Field(None, description="The condition that its rows meet; None if there was none.")
+    complete: tuple[str, ...] = Field((), description="Variables that its rows have a value for, beside those it used.")
     n: int = Field(description="Rows that the analysis used.")
     n_excluded: int | None = Field(None, description="Rows left out for a missing value; None if withheld.")
     cohorts: tuple[str, ...] = Field((), description="The cohorts that answered.")
@@ -63,6 +69,33 @@ class Result(BaseModel):
         None, description="How differences between cohorts were modelled."
     )
     warnings: tuple[str, ...] = Field((), description="What a reader should know before using the numbers.")
+    exactness: Exactness | None = Field(
+        None, description="How exact the numbers are; None in a result that was saved before this was stated."
+    )
+
+    def in_words(self) -> str:
+        """What was done, in sentences for a paper: model, estimator, cohort effect, standard errors.
+
+        Every analysis writes its own; `methods` adds rows, cohorts, software and references.
+        """
+        return ""
+
+    def statement(self) -> Exactness | None:
+        """How exact the numbers are and which rows were left out, as far as the analysis knows (see `exactly`)."""
+        return None
+
+    def conducted(self, analysis: str, *, rounds: int, cohorts: tuple[str, ...]) -> Self:
+        """The same result, which knows how it came about."""
+        told: dict[str, Any] = {"analysis": analysis, "rounds": rounds, "cohorts": cohorts}
+        if stated := self.statement():
+            asked = [f"not ({self.where})"] if self.where else []
+            asked += [f"no value of {name} (asked to be complete)" for name in self.complete]
+            told["exactness"] = stated.completed(rows=self.n, rounds=rounds, cohorts=len(cohorts), unseen=asked)
+        return self.model_copy(update=told)
+
+    def methods(self) -> str:
+        """A paragraph for the methods section of a paper, with its references."""
+        return methods_text.paragraph(self)
 
     def tables(self) -> list[report.Table]:
         """The result as tables, the main one first."""

@@ -7,7 +7,7 @@ so it depends neither on the order nor on the names of the cohorts, and is the s
 
 A cell of a `Table` that a node's policy withholds travels as 0 beside a mark; a total to which any node contributed
 a mark is NaN, and stays NaN: what was withheld cannot be had by subtraction from this record. The marks are entries of
-the vector like all others: masked, and only their total is seen.
+the vector like all others: masked, and only their total is seen. So are the votes of nodes that refuse (`votes`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from cohortium.errors import NodeFailed
 from cohortium.fixed_point import LIMB, Limbs, OutOfRange
 from cohortium.masks import MIN_COHORTS, Asked, Pairs, add_masks
 from cohortium.quantities import Array, CountKind, FlagKind, SumOver, Sums, TableKind, TimeGridKind
+from cohortium.rules import VOTING
+from cohortium.votes import REFUSED, check_votes, noise, votes
 
 S = TypeVar("S", bound=Sums)
 T = TypeVar("T", bound=np.generic)
@@ -133,14 +135,25 @@ class Vector:
         return cls(layout, np.frombuffer(content, dtype=LIMB).reshape(-1, 2))
 
 
-def mask(arrays: Mapping[str, Array], asked: Asked, pairs: Pairs, *, at_least: int = MIN_COHORTS) -> Vector:
-    """What cohort `pairs.own` answers to a question: the arrays that `encode` made, encoded and masked.
+def mask(
+    arrays: Mapping[str, Array],
+    asked: Asked,
+    pairs: Pairs,
+    *,
+    at_least: int = MIN_COHORTS,
+    refused_by: str | None = None,
+) -> Vector:
+    """What cohort `pairs.own` answers to a question: the arrays that `encode` made, encoded and masked, with its votes.
 
-    Call it once per question and keep what it returns (see `masks`). Raises NodeFailed naming a field with a value that
-    is not finite or beyond 2^54 / cohorts, InvalidQuestion when the question cannot be masked.
+    `refused_by` is the rule by which it refuses, one of `rules.VOTING`: then only the shapes of the arrays count. Call
+    it once per question and keep what it returns (see `masks`). Raises NodeFailed naming a field with a value that is
+    not finite or beyond 2^54 / cohorts, InvalidQuestion when the question cannot be masked.
     """
-    layout, vector = flatten(arrays)
+    layout, vector = flatten({REFUSED: np.zeros(len(VOTING)), **arrays})
     limbs = _encoded(layout, vector, len(asked.cohorts))
+    limbs[: len(VOTING)] = votes(refused_by)
+    if refused_by is not None:
+        limbs[len(VOTING) :] = noise(layout.size - len(VOTING))
     return Vector(layout, add_masks(limbs, asked, layout.digest(), pairs, at_least))
 
 
@@ -154,16 +167,22 @@ def unmasked(arrays: Mapping[str, Array]) -> Vector:
 
 
 def add_masked(record: type[S], answers: Mapping[str, Vector]) -> S:
-    """The total of the masked answers of *all* cohorts of a question, by cohort.
+    """The total of the masked answers of *all* cohorts of a question, by cohort; a single one is that of `unmasked`.
 
-    Raises NodeFailed: naming the cohort, when an answer does not have the layout of the others; naming the field only,
-    when the total is none that honest answers could have, since then nobody can tell whose answer is wrong.
+    Raises Refused, naming no cohort, when any of them voted so. Raises NodeFailed: naming the cohort, when an answer
+    does not have the layout of the others; naming the field only, when the total is none that honest answers could
+    have, since then nobody can tell whose answer is wrong.
     """
-    layout = _common_layout(record, {cohort: masked.layout for cohort, masked in answers.items()})
+    layouts = {cohort: masked.layout for cohort, masked in answers.items()}
+    layout = _common_layout(record, layouts, voted=len(answers) > 1)
     for cohort, masked in answers.items():
         if masked.limbs.shape != (layout.size, 2) or masked.limbs.dtype != LIMB:
             raise NodeFailed(f"{cohort} answered in another layout than the other cohorts", cohort=cohort)
-    return _total(record, layout, [masked.limbs for masked in answers.values()])
+    limbs = _added([masked.limbs for masked in answers.values()])
+    if len(answers) > 1:
+        check_votes(limbs[: len(VOTING)], len(answers))
+        layout, limbs = Layout(fields=layout.fields[1:]), limbs[len(VOTING) :]
+    return _total(record, layout, limbs, len(answers))
 
 
 def add_up(record: type[S], answers: Mapping[str, Mapping[str, Array]]) -> S:
@@ -181,7 +200,7 @@ def add_up(record: type[S], answers: Mapping[str, Mapping[str, Array]]) -> S:
             _check_counts(record, layout, vector, encoded[-1], most_marks=1)
         except NodeFailed as error:
             raise NodeFailed(f"{cohort}: {error.message}", cohort=cohort) from None
-    return _total(record, layout, encoded)
+    return _total(record, layout, _added(encoded), len(encoded))
 
 
 def _encoded(layout: Layout, vector: Array, cohorts: int) -> Limbs:
@@ -192,32 +211,40 @@ def _encoded(layout: Layout, vector: Array, cohorts: int) -> Limbs:
         raise NodeFailed(f"`{layout.field_at(error.entry)}` is {what}") from None
 
 
-def _common_layout(record: type[Sums], layouts: Mapping[str, Layout]) -> Layout:
+def _common_layout(record: type[Sums], layouts: Mapping[str, Layout], *, voted: bool = False) -> Layout:
     names = sorted(layouts)
     # Shapes come from the plan and are the same everywhere; whoever differs from most is named.
     common = Counter(layouts[name] for name in names).most_common(1)[0][0]
     for cohort in names:
-        if layouts[cohort] != common or not _is_layout_of(record, common):
+        if layouts[cohort] != common or not _is_layout_of(record, common, voted=voted):
             raise NodeFailed(f"{cohort} answered in another layout than the other cohorts", cohort=cohort)
     return common
 
 
-def _is_layout_of(record: type[Sums], layout: Layout) -> bool:
+def _is_layout_of(record: type[Sums], layout: Layout, *, voted: bool) -> bool:
+    if voted:
+        if layout.fields[:1] != ((REFUSED, (len(VOTING),)),):
+            return False
+        layout = Layout(fields=layout.fields[1:])
     shapes = dict(layout.fields)
     marks = {name: name + WITHHELD for name, kind in record.kinds.items() if isinstance(kind, TableKind)}
     named = [name for name, _ in layout.fields] == sorted([*record.kinds, *marks.values()])
     return named and all(shapes[table] == shapes[mark] for table, mark in marks.items())
 
 
-def _total(record: type[S], layout: Layout, encoded: list[Limbs]) -> S:
+def _added(encoded: list[Limbs]) -> Limbs:
     limbs = encoded[0].copy()
     for addend in encoded[1:]:
         fixed_point.accumulate(limbs, addend)
+    return limbs
+
+
+def _total(record: type[S], layout: Layout, limbs: Limbs, cohorts: int) -> S:
     vector = fixed_point.decode(limbs)
     beyond = np.abs(vector) > fixed_point.RANGE * (1 + 1e-12)
     if beyond.any():
         raise _impossible(layout.field_at(int(np.argmax(beyond))))
-    _check_counts(record, layout, vector, limbs, most_marks=len(encoded))
+    _check_counts(record, layout, vector, limbs, most_marks=cohorts)
     arrays = layout.arrays(vector)
     _check_information(record, arrays)
     return decode(record, arrays)

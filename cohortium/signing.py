@@ -220,6 +220,8 @@ class Mandate:
     roster: Roster
     permit: Permit
     job: Job
+    researcher: str
+    """The public key that signed the job."""
 
 
 def verify_mandate(
@@ -240,7 +242,8 @@ def verify_mandate(
     """
     members = verify_roster(roster, authority=authority, network=network, now=now, known=known)
     granted = verify_permit(permit, members, now=now)
-    return Mandate(members, granted, verify_job(job, granted, members, now=now, max_age=max_age))
+    asked = verify_job(job, granted, members, now=now, max_age=max_age)
+    return Mandate(members, granted, asked, job.signer)
 
 
 def check_variables(permit: Permit, used: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from cohortium.messages import JobView
+from cohortium.messages import JobState, JobView
 
 
 def shown(views: Iterable[JobView], wanted: bool | None = None) -> Iterator[JobView]:
@@ -43,6 +43,8 @@ def _drawn(views: Iterable[JobView], console: Console) -> Iterator[JobView]:
 def describe(view: JobView) -> str:
     """One line about where a job is."""
     progress = view.progress
+    if view.state is JobState.awaiting_approval:
+        return f"{view.analysis}: waiting for the approval of {', '.join(progress.waiting_for)}"
     if progress.round == 0 or view.state.is_final:
         return f"{view.analysis}: {view.state}"
     waiting = f", waiting for {', '.join(progress.waiting_for)}" if progress.waiting_for else ""

@@ -16,8 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cohortium.errors import ServiceError
-from coordinator.jobs import problem_of
-from coordinator.problems import Declined, respond
+from coordinator.problems import Declined, problem_of, respond
 
 # How long to listen to somebody who sends too much, so that they hear why: a connection that is closed with data on
 # the way is reset, and the answer lost.

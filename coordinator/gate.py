@@ -119,7 +119,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Serve one request (ASGI)."""
         if scope["type"] != "http":
-            return  # neither web sockets nor a lifespan: uvicorn answers the former with 403 by itself
+            return  # no lifespan; web sockets do not come through the server
         self._loop = asyncio.get_running_loop()
         try:
             response = await self._respond(scope, receive)

@@ -1,17 +1,16 @@
-"""The life of a job: submitted -> running -> finished | refused | failed | cancelled.
+"""The life of a job: submitted -> (awaiting_approval ->) running -> finished | refused | failed | cancelled.
 
 Jobs run in threads, as many as the settings allow. Every answered round is written down before the analysis goes on,
 so that a job that was running when the coordinator stopped, however it stopped, is resumed by replay: the analysis
-starts anew, the answers that it had before are added up again, and its first new question goes to the nodes.
+starts anew, the answers that it had before are added up again, and its first new question goes to the nodes. In the
+same way a job goes on that waited, for days perhaps and holding no thread, for the operators of some cohorts.
 """
 
 from __future__ import annotations
 
 import queue
-import secrets
 import threading
 import time
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -25,7 +24,7 @@ from cohortium.asking import finished
 from cohortium.dictionary import Dictionary
 from cohortium.documents import Job, Roster
 from cohortium.errors import (
-    CohortiumError,
+    AwaitingApproval,
     InvalidQuestion,
     JobCancelled,
     NodeFailed,
@@ -37,10 +36,11 @@ from cohortium.identity import code_identity
 from cohortium.messages import JobState, JobView, Papers, Progress
 from cohortium.result import Result
 from cohortium.signing import Signed
+from coordinator.approvals import Approvals
 from coordinator.ask import OpenChannel
 from coordinator.audit import Audit
 from coordinator.board import Board
-from coordinator.problems import Declined
+from coordinator.problems import Declined, problem_of
 from coordinator.rounds import ReplayDiffers, Rounds
 from coordinator.store import Store, now
 
@@ -74,6 +74,7 @@ class Jobs:
         retry: float = RETRY_SECONDS,
     ) -> None:
         self.board = Board()
+        self._approvals = Approvals(open_channel, self._decided)
         self._retry = retry
         self._store, self._dictionary, self._open_channel, self._audit = store, dictionary, open_channel, audit
         self._submitting = threading.Lock()
@@ -86,13 +87,19 @@ class Jobs:
     def start(self) -> None:
         """Take up every job that has not ended, in order of submission, and begin to run jobs."""
         for view in self._store.unfinished():
-            self._enqueue(view)
+            if view.state is JobState.awaiting_approval:
+                with self._lock:
+                    self._unfinished[view.id] = Unfinished(view)
+                self._wait_for(view)
+            else:
+                self._enqueue(view)
         for thread in self._threads:
             thread.start()
 
     def stop(self, within: float = 2.0) -> None:
         """Stop running jobs, at most `within` seconds; those that have not ended go on at the next start."""
         self._stopping.set()
+        self._approvals.stop()
         with self._lock:
             for job in self._unfinished.values():
                 job.given_up.set()
@@ -179,6 +186,8 @@ class Jobs:
                 self._waiting.put(job_id)
 
     def _begin(self, job: Unfinished) -> bool:
+        if job.view.state is JobState.awaiting_approval and job.view.progress.waiting_for:
+            return True  # one cohort has decided and others have not: if it was a refusal, the job ends without them
         if not self._store.set_running(job.view.id):
             return False
         self._show(job, state=JobState.running)
@@ -189,6 +198,8 @@ class Jobs:
         try:
             result = self._conduct(job)
             self._end(job_id, JobState.finished, result=result.model_dump_json())
+        except AwaitingApproval as waiting:
+            self._park(job, waiting.cohorts)
         except SQLAlchemyError:  # not the job's fault, and nothing could be written of it now
             raise
         except Exception as error:
@@ -220,11 +231,40 @@ class Jobs:
                 channel,
                 self._store.transcript(view.id),
                 given_up=job.given_up,
-                show=lambda progress: self._show(job, progress=progress),
+                show=lambda progress: self._show_progress(job, progress),
                 answered=lambda question, record, progress: self._answered(job, question, record, progress),
             )
-            result: Result = conduct(analysis, params, rounds.ask)
-        return finished(result, signed.cohorts)
+            result: Result = conduct(analysis, params, rounds.ask, signed.cohorts)
+        return finished(result)
+
+    def _park(self, job: Unfinished, cohorts: tuple[str, ...]) -> None:
+        """Set a job aside until one of these cohorts has decided about it."""
+        progress = job.view.progress.model_copy(update={"waiting_for": cohorts})
+        if not self._store.set_awaiting(job.view.id, progress):
+            return
+        log.info("job awaits approval", job=job.view.id, cohorts=cohorts)
+        self._show(job, state=JobState.awaiting_approval, progress=progress)
+        self._wait_for(job.view)
+        if job.given_up.is_set():  # ended in between
+            self._approvals.forget(job.view.id)
+
+    def _wait_for(self, view: JobView) -> None:
+        papers = self._store.papers(view.id)
+        if papers is not None:
+            digest = Signed.from_bytes(Job, papers.job.encode()).document.digest()
+            self._approvals.wait_for(digest, view.id, view.progress.waiting_for)
+
+    def _decided(self, job_id: str, waiting_for: tuple[str, ...]) -> None:
+        """One of the cohorts that a job waited for has decided: put its question again."""
+        with self._lock:
+            job = self._unfinished.get(job_id)
+        if job is not None:
+            self._show(job, progress=job.view.progress.model_copy(update={"waiting_for": waiting_for}))
+            self._waiting.put(job_id)
+
+    def _show_progress(self, job: Unfinished, progress: Progress) -> None:
+        if job.view.state is JobState.running:
+            self._show(job, progress=progress)
 
     def _show(self, job: Unfinished, **changes: Any) -> None:
         job.view = job.view.model_copy(update=changes)
@@ -235,6 +275,8 @@ class Jobs:
         if job.given_up.is_set():
             raise JobCancelled("The job ended while it was being answered.")
         self._store.add_round(job.view.id, question, record, progress)
+        if job.view.state is not JobState.running and self._store.set_running(job.view.id):
+            self._show(job, state=JobState.running, progress=progress)
 
     def _end(self, job_id: str, state: JobState, *, problem: Problem | None = None, result: str | None = None) -> None:
         ended = self._store.end_job(job_id, state, problem=problem, result=result)
@@ -242,27 +284,12 @@ class Jobs:
             job = self._unfinished.pop(job_id, None)
         if job is not None:
             job.given_up.set()
+            self._approvals.forget(job_id)
         if ended:
             kind = problem.kind if problem else None
             log.info("job ended", job=job_id, state=state.value, problem=kind)
             self._audit.note("job ended", job=job_id, state=state.value, problem=kind)
         self.board.announce(job_id)
-
-
-def problem_of(error: Exception, **context: str) -> Problem:
-    """What a caller is told of an error: its own words if it is one of ours, else constant words and a number.
-
-    The log says under that number what happened and where; never with the words of the error, which might hold values.
-    """
-    if isinstance(error, CohortiumError):
-        return error.problem()
-    number = secrets.token_hex(4)
-    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    log.error("unexpected error", number=number, error=type(error).__name__, where=where, **context)
-    return Problem(
-        kind="CohortiumError",
-        message=f"The coordinator made an error of its own. Its operator finds it in the log under number {number}.",
-    )
 
 
 def _withdrawn(cohorts: Iterable[str]) -> NodeFailed:

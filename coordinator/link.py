@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 import uvicorn
 
 from cohortium.parcel import PART_SIZE
+from coordinator.edge import HSTS
 from coordinator.gate import Gate
 from coordinator.node_key import canonical
 from coordinator.question import Cancelled, KeyConflict, LinkStopped, Question, Run
@@ -108,7 +109,11 @@ class Link:
         """
         config = uvicorn.Config(
             self.gate,
+            http="h11",  # it limits the size of a request's head; httptools does not
+            headers=list(HSTS.items()) if self._tls else [],
+            server_header=False,
             lifespan="off",
+            ws="none",
             log_config=None,
             access_log=False,
             # Longer than Flower's client keeps idle connections: or it would now and then reuse one as we close it.

@@ -1,15 +1,20 @@
-"""Every error of the REST API as the one body that clients read: `cohortium.errors.Problem`."""
+"""Errors as what callers and clients read: `cohortium.errors.Problem`, the one body of every error of the REST API."""
 
 from __future__ import annotations
 
+import secrets
+import traceback
 from http import HTTPStatus
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from cohortium.errors import CohortiumError, InvalidQuestion, Problem, ServiceError
+
+log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -23,6 +28,22 @@ class Declined(ServiceError):
 
     def problem(self) -> Problem:  # noqa: D102 - as above
         return Problem(kind=self.kind.__name__, message=self.message)
+
+
+def problem_of(error: Exception, **context: str) -> Problem:
+    """What a caller is told of an error: its own words if it is one of ours, else constant words and a number.
+
+    The log says under that number what happened and where; never with the words of the error, which might hold values.
+    """
+    if isinstance(error, CohortiumError):
+        return error.problem()
+    number = secrets.token_hex(4)
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    log.error("unexpected error", number=number, error=type(error).__name__, where=where, **context)
+    return Problem(
+        kind="CohortiumError",
+        message=f"The coordinator made an error of its own. Its operator finds it in the log under number {number}.",
+    )
 
 
 def respond(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from cohortium.analysis import Analysis, Question
+from cohortium.analysis import REFUSALS, Analysis, Question
 from cohortium.asking import asked_by, combine_signed, compose_signed
 from cohortium.documents import Job, Roster
 from cohortium.errors import CohortiumError
@@ -55,8 +55,14 @@ class Rounds:
             on_progress=lambda waiting: self.show(self._progress(question, waiting)),
             cancelled=self.given_up,
         )
-        totals = combine_signed(self.analysis, asked, self.roster, answers)
         record = Round(message, question.broadcast, answers).to_bytes()
+        try:
+            totals = combine_signed(self.analysis, asked, self.roster, answers)
+        except REFUSALS:
+            # The analysis goes on without: that somebody refused is then part of how it came to its result.
+            if question.optional:
+                self.answered(asked.digest(), record, self._progress(question, ()))
+            raise
         self.answered(asked.digest(), record, self._progress(question, ()))
         return totals
 

@@ -119,6 +119,7 @@ class _Api(uvicorn.Server):
             create_app(coordinator),
             http="h11",  # it limits the size of a request's head; httptools does not
             lifespan="off",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,

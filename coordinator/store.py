@@ -173,6 +173,11 @@ class Store:
         """Mark a job as running; False if it has ended in the meantime."""
         return self._set_state(job_id, state=JobState.running.value)
 
+    def set_awaiting(self, job_id: str, progress: Progress) -> bool:
+        """Mark a job as waiting for approval, and by whom; False if it has ended in the meantime."""
+        state = JobState.awaiting_approval.value
+        return self._set_state(job_id, state=state, progress=progress.model_dump(mode="json"))
+
     def end_job(
         self, job_id: str, state: JobState, *, problem: Problem | None = None, result: str | None = None
     ) -> bool:

@@ -20,6 +20,7 @@ import structlog
 
 import cohortium
 from cohortium.analysis import Params, find
+from cohortium.condition import Condition
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Problem, Refused
@@ -27,24 +28,33 @@ from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, Qu
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from node.disclosure import Policy, check, check_per_cohort
+from node.ledger import Asked, Ledger
+from node.releases import Asker
+from node.subset import complete, where
 
 # Through the standard library, so that a program that embeds a node (a simulation) hears of failures only.
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
-
 PARTS_KEPT = 16
+SUBSETS_KEPT = 4
 
 
 class CohortNode:
     """One cohort's data behind its policy: bytes in, bytes out. Safe to call from several threads at once."""
 
-    def __init__(self, cohort: str, data: Data, policy: Policy) -> None:
+    def __init__(self, cohort: str, data: Data, policy: Policy, ledger: Ledger | None = None) -> None:
         self.cohort, self.policy = cohort, policy
+        self.ledger = ledger if ledger is not None or policy.min_difference == 1 else Ledger()
+        numbers = self.ledger.number(data) if self.ledger is not None else None
         least = max(policy.min_people, policy.min_cell)
-        self.data = Data(data.dictionary, data.columns, data.rows, least)
+        self.data = Data(data.dictionary, data.columns, data.rows, least, numbers=numbers)
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
-        self._parts: dict[tuple[int, tuple[str, ...]], Data] = {}
+        # So is what is worked out about the rows once (which are complete): it serves every round.
+        self._part: Callable[[Data, tuple[str, ...]], Data] = lru_cache(maxsize=PARTS_KEPT)(Data.only)
+        # A subset holds copies of the columns in use, so that few are kept.
+        self._where: Callable[[Data, Condition, Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(where)
+        self._complete: Callable[[Data, tuple[str, ...], Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(complete)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -68,9 +78,11 @@ class CohortNode:
         return Introduction(dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected)
 
     def reply(
-        self, question: QuestionMessage, broadcast: Mapping[str, Array]
+        self, question: QuestionMessage, broadcast: Mapping[str, Array], study: str = ""
     ) -> tuple[AnswerMessage, dict[str, Array]]:
         """The answer to a question with its arrays, or the problem in words that hold no data. Never raises."""
+        alone = self.policy.release_per_cohort
+        asker = Asker(job=question.job, study=study, researcher="", cohorts=question.cohorts, alone=alone)
         try:
             if question.dictionary != self.dictionary.digest:
                 raise InvalidQuestion(
@@ -79,7 +91,7 @@ class CohortNode:
             if question.per_cohort:
                 check_per_cohort(self.policy)
             params = self.bound(question.analysis, question.params)
-            released = self.compute(question.analysis, question.statistic, params, broadcast)
+            released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker)
         except Exception as error:
             return AnswerMessage(problem=problem_of(error, question)), {}
         log.info("answered", job=question.job, round=question.round, statistic=question.statistic)
@@ -96,26 +108,42 @@ class CohortNode:
         params: Params,
         broadcast: Mapping[str, Array],
         variables: tuple[str, ...] | Literal["all"] = "all",
+        *,
+        asker: Asker | None = None,
     ) -> dict[str, Array]:
         """What may leave of a statistic over this cohort's rows: the arrays that `secure_sum.encode` makes.
 
-        `variables` are those that it may read. Raises Refused when a rule of the policy forbids it, and other
-        CohortiumErrors; anything else that is raised may hold data (see `problem_of`).
+        `variables` are those that it may read, `asker` is who is told, and so entered in the ledger; None if nobody is.
+        Raises Refused when a rule of the policy forbids it, and other CohortiumErrors; anything else that is raised may
+        hold data (see `problem_of`).
         """
         function = find(analysis).statistic(statistic)
-        sums = function(self._data(variables), params, **_arguments(function, broadcast))
-        return encode(check(sums, self.policy))
+        arguments = _arguments(function, broadcast)
+        data, asked = self._rows(params, variables)
+        watched = data.watched()
+        released = encode(check(function(watched, params, **arguments), self.policy))
+        if self.ledger is not None and asker is not None:
+            asked += [Asked.complete(data, names) for names in watched.read if names]
+            self.ledger.admit(asked, asker, self.policy.min_difference)
+        return released
 
-    def _data(self, variables: tuple[str, ...] | Literal["all"]) -> Data:
-        if variables == "all":
-            return self.data
-        # Kept, because what is worked out about the rows once (which are complete) serves every round.
-        key = (id(self.data), variables)
-        if key not in self._parts:
-            if len(self._parts) >= PARTS_KEPT:
-                self._parts.clear()
-            self._parts[key] = self.data.only(variables)
-        return self._parts[key]
+    def blank(self, analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> dict[str, Array]:
+        """What an empty cohort answers: an answer's names and shapes, which do not depend on the rows."""
+        function = find(analysis).statistic(statistic)
+        nobody = self.data.subset(np.zeros(len(self.data), dtype=np.bool_))
+        return encode(function(nobody, params, **_arguments(function, broadcast)))
+
+    def _rows(self, params: Params, variables: tuple[str, ...] | Literal["all"]) -> tuple[Data, list[Asked]]:
+        """The rows that the question is about, with the columns that it may read, and what was asked to choose them.
+
+        Raises Refused if they are few.
+        """
+        data, asked = self.data if variables == "all" else self._part(self.data, variables), []
+        if params.where is not None:
+            data = self._where(data, params.where, self.policy)
+            # How many they are tells of the variables of the condition.
+            asked = [Asked(data, frozenset(), frozenset(name.name for name in params.where.names))]
+        return (self._complete(data, params.complete, self.policy) if params.complete else data), asked
 
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)

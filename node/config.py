@@ -77,6 +77,11 @@ class TrustSettings(BaseModel):
         description="Where the node keeps what it answered, and its journal. Never copy an old one back: the node "
         "would forget what it has said.",
     )
+    ledger: Path = Field(
+        Path("ledger.db"),
+        description="Where the node keeps which rows were behind what it answered, so that no two answers differ by a "
+        "few people. Never copy an old one back, and never delete it while a study is running.",
+    )
 
 
 SECTIONS = ("trust", "data")

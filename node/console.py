@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node.loading import load
 from node.plainly import (
     DEFAULT_CONFIG,
     EXIT_CONTRADICTION,
@@ -21,6 +22,8 @@ from node.plainly import (
     said_plainly,
     stop,
 )
+from node.preview_console import preview
+from node.request_console import approve, refuse, requests
 from node.trust_console import journal, member
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 app.command()(member)
 app.command()(journal)
+for command in (requests, preview, approve, refuse):
+    app.command()(command)
 
 
 @app.command()
@@ -100,7 +105,7 @@ def check(config: ConfigFile = DEFAULT_CONFIG) -> None:
     Exit code 1: the data contradict the dictionary. 2: something else is wrong.
     """
     with said_plainly(EXIT_CONTRADICTION):
-        settings, policy, loaded = _load(config)
+        settings, policy, loaded = load(config)
     data = loaded.data
     typer.echo(
         f"{settings.cohort}: {loaded.files} file(s), dictionary {data.dictionary.name} {data.dictionary.version}\n"
@@ -121,6 +126,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from cohortium.identity import code_identity
     from node.answer import CohortNode
     from node.credentials import trust_of
+    from node.ledger import Ledger
     from node.logs import configure
     from node.memory import Memory
     from node.trusted import TrustedNode
@@ -128,10 +134,11 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
     with said_plainly(EXIT_INVALID):
         for number in (signal.SIGINT, signal.SIGTERM):  # while loading, nothing has to be ended in order
             signal.signal(number, _leave)
-        settings, policy, loaded = _load(config)
+        settings, policy, loaded = load(config)
         trust = trust_of(settings)
         memory = Memory(settings.path(settings.trust.memory), settings.cohort, trust.keys.identity)
         memory.forget_what_is_over()
+        ledger = Ledger(settings.path(settings.trust.ledger))
         _say_ignored(loaded)
         log = configure(settings.log, settings.cohort)
         registry()  # import the analyses now, not while the first question waits
@@ -141,7 +148,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
             if status == "online":
                 typer.echo(f"ready: {settings.cohort} answers questions from {settings.coordinator}")
 
-        node = TrustedNode(CohortNode(settings.cohort, loaded.data, policy), trust, memory)
+        node = TrustedNode(CohortNode(settings.cohort, loaded.data, policy, ledger), trust, memory)
         dictionary = loaded.data.dictionary.digest
         memory.note("started", policy=policy.model_dump(), dictionary=dictionary, code=code_identity())
         _serve(settings, node.answer, report)
@@ -173,21 +180,6 @@ def _missing(data: Data, name: str, policy: Policy) -> str:
     return f"{missing / len(data):.0%} missing"
 
 
-def _load(config: Path) -> tuple[NodeSettings, Policy, Loaded]:
-    from cohortium.dictionary import Dictionary
-    from node.config import NodeSettings
-    from node.disclosure import Policy
-    from node.sources import Source, read
-
-    settings = NodeSettings.from_toml(config)
-    _check_credentials(settings)
-    policy = Policy.from_toml(settings.path(settings.policy)) if settings.policy else Policy()
-    dictionary = Dictionary.from_toml(settings.path(settings.dictionary))
-    given = settings.data
-    source = Source(settings.source, given.columns, given.missing, given.decimal)
-    return settings, policy, read(source, dictionary, given.absent)
-
-
 def _leave(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
@@ -213,26 +205,6 @@ def _serve(
         )
     except NotEnrolled as error:
         stop(str(error), EXIT_NOT_ENROLLED)
-
-
-def _check_credentials(settings: NodeSettings) -> None:
-    """Before data are read, which may take a while. Raises InvalidNodeSettings."""
-    import ssl
-
-    from node.config import InvalidNodeSettings
-    from node.keys import load_key
-
-    key = settings.path(settings.key)
-    try:
-        load_key(key)
-    except ValueError:
-        raise InvalidNodeSettings(
-            f"`key`: {key} is no private key of a node; `cohortium node init` makes one"
-        ) from None
-    try:
-        ssl.create_default_context(cafile=settings.path(settings.ca) if settings.ca else None)
-    except ssl.SSLError:
-        raise InvalidNodeSettings(f"`ca`: {settings.ca} is no certificate (PEM)") from None
 
 
 def _identity() -> str:

@@ -6,7 +6,7 @@ Files (`node/sources.py`) and the frames of a simulation come through the same `
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary, Variable
 from cohortium.errors import CohortiumError
-from node.coding import CODERS, MISSING, Coder
+from node.coding import CODERS, MISSING, Coder, IdentifierCoder
 
 CHUNK_ROWS = 65536
 
@@ -95,12 +95,23 @@ def load(
     found += [violation for name, coder in coders.items() for violation in _violations(name, coder)]
     if found:
         raise InvalidData.of(found)
-    return Data(dictionary, {name: coders.pop(name).column() for name in list(coders)}, rows)
+    keys = [(name, coder.keys) for name, coder in coders.items() if isinstance(coder, IdentifierCoder)]
+    columns = {name: coders.pop(name).column() for name in list(coders)}
+    return Data(dictionary, columns, rows, keys=_telling_apart(keys, columns))
 
 
 def ignored(names: Iterable[str], dictionary: Dictionary) -> list[str]:
     """The columns that the dictionary does not know; they are never read."""
     return sorted(name for name in names if name not in dictionary)
+
+
+def _telling_apart(
+    keys: list[tuple[str, NDArray[np.int64]]], columns: Mapping[str, NDArray[np.generic]]
+) -> NDArray[np.int64] | None:
+    """The keys of the identifier with the most values: a person's, where there is one of a family or clinic as well."""
+    different = {name: int(columns[name].max(initial=-1)) for name, _ in keys}
+    most = max(different, key=lambda name: different[name], default=None)
+    return dict(keys)[most] if most is not None and different[most] >= 0 else None
 
 
 def _code(part: Part, coders: dict[str, Coder]) -> int:

@@ -43,8 +43,18 @@ class Policy(BaseModel):
     max_parameters_per_person: float = Field(
         0.33, gt=0, description="Most parameters of a model, as a share of the people it is fitted to."
     )
+    min_difference: int = Field(
+        10,
+        ge=1,
+        description="Fewest people by whom the rows of two releases may differ; the same rows may be asked again.",
+    )
     release_per_cohort: bool = Field(
         False, description="Whether this cohort's own figures may be told apart from the sum."
+    )
+    approval: Literal["auto", "manual"] = Field(
+        "auto",
+        description="`manual`: a job that a permit covers still waits until you say `cohortium node approve` or "
+        "`refuse`; `cohortium node requests` lists what waits. `auto`: it is answered at once, within these rules.",
     )
     insecure: Literal["no", "two nodes"] = Field(
         "no",
@@ -75,6 +85,7 @@ class Policy(BaseModel):
             min_cell=1,
             min_interval=1,
             max_parameters_per_person=1e9,
+            min_difference=1,
             release_per_cohort=True,
             insecure="two nodes",
         )

@@ -12,6 +12,7 @@ from cohortium.errors import BrokenChain, InvalidQuestion
 from cohortium.keys import public_text
 from cohortium.messages import Position
 from cohortium.signing import Signed
+from node.approvals import DENIED, GIVEN
 
 
 def read(path: Path, key: Ed25519PublicKey, cohort: str, *, verify: bool, witness: str = "") -> list[Entry]:
@@ -20,7 +21,7 @@ def read(path: Path, key: Ed25519PublicKey, cohort: str, *, verify: bool, witnes
     `witness` is `number:hash` of an entry that somebody else kept. Raises BrokenChain, if they are to be verified, and
     InvalidQuestion when there is no journal.
     """
-    contents, answered = _contents(path)
+    contents, answered, decided = _contents(path)
     if not verify:
         return [Signed.from_bytes(Entry, content).document for content in contents]
     entries = verify_chain(contents, public_text(key), owner=cohort, witnessed=[_position(witness)])
@@ -29,6 +30,9 @@ def read(path: Path, key: Ed25519PublicKey, cohort: str, *, verify: bool, witnes
     if lost := answered - journalled:
         job, round_ = min(lost)
         raise BrokenChain(f"The answer to round {round_} of job {job[:16]} is not in the journal: its end was cut off.")
+    said = {(e.details.get("job"), e.number) for e in entries if e.event in (GIVEN, DENIED)}
+    if unsaid := decided - said:
+        raise BrokenChain(f"The decision about job {min(unsaid)[0][:16]} is not in the journal.")
     return entries
 
 
@@ -44,11 +48,14 @@ def _short(value: object) -> str:
     return text[:16] if is_hash else text
 
 
-def _contents(path: Path) -> tuple[list[bytes], set[tuple[str, int]]]:
+def _contents(path: Path) -> tuple[list[bytes], set[tuple[str, int]], set[tuple[str, int]]]:
     try:
         with sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True) as db:
             entries = [row[0] for row in db.execute("SELECT content FROM journal ORDER BY number")]
-            return entries, set(db.execute("SELECT job, round FROM answers"))
+            answered = set(db.execute("SELECT job, round FROM answers"))
+            kept = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'requests'").fetchone()
+            query = "SELECT job, decision FROM requests WHERE decision IS NOT NULL"
+            return entries, answered, set(db.execute(query)) if kept else set()
     except sqlite3.Error:
         raise InvalidQuestion(f"There is no journal in {path}; a node writes it from its first start.") from None
 

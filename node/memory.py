@@ -18,8 +18,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cohortium.chain import START, next_entry
+from cohortium.chain import START, Entry, next_entry
+from cohortium.keys import public_text
 from cohortium.messages import Position
+from cohortium.signing import Signed, verify
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -79,18 +81,18 @@ class Memory:
 
         Returns what stands: the first answer to this round, which another thread may have given meanwhile.
         """
-        with self._writing():
+        with self.writing():
             first = self._answered(job, round_)
             if first is not None:
                 return first
             row = (job, round_, kept.question, kept.reply, until.astimezone(UTC).isoformat())
             self._db.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", row)
-            self._write(event, details)
+            self.write(event, details)
             return kept
 
     def forget_what_is_over(self) -> int:
         """Drop the answers of jobs that have become too old to be asked about; how many there were."""
-        with self._writing():
+        with self.writing():
             over = self._clock().astimezone(UTC).isoformat()
             return self._db.execute("DELETE FROM answers WHERE until < ?", (over,)).rowcount
 
@@ -102,14 +104,14 @@ class Memory:
 
     def keep_roster(self, version: int, content: bytes, **details: Any) -> None:
         """Remember a roster that was verified."""
-        with self._writing():
+        with self.writing():
             self._db.execute("INSERT OR IGNORE INTO rosters VALUES (?, ?)", (version, content))
-            self._write("roster accepted", {"version": version, **details})
+            self.write("roster accepted", {"version": version, **details})
 
     def note(self, event: str, **details: Any) -> Position:
         """Write an entry into the journal; its position."""
-        with self._writing():
-            return self._write(event, details)
+        with self.writing():
+            return self.write(event, details)
 
     def position(self) -> Position:
         """The last entry of the journal."""
@@ -139,17 +141,32 @@ class Memory:
         """Remember where another's journal was seen, here and in our own journal: then neither can go back."""
         if position.number == 0 or position == self.witnessed(owner):
             return
-        with self._writing():
+        with self.writing():
             row = (owner, position.number, position.entry)
             self._db.execute("INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?)", row)
-            self._write("witnessed", {"owner": owner, "number": position.number, "entry": position.entry})
+            self.write("witnessed", {"owner": owner, "number": position.number, "entry": position.entry})
+
+    def entry(self, number: int) -> Entry:
+        """An entry of the journal, if this node's key signed it. Raises KeyError, or the Untrusted error."""
+        with self.reading() as db:
+            row = db.execute("SELECT content FROM journal WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            raise KeyError(number)
+        return verify(Signed.from_bytes(Entry, row[0]), Entry, {public_text(self._key.public_key())})
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database, to read tables that others keep in it."""
+        with self._lock:
+            yield self._db
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: on the disk as a whole, its journal entries (`write`) included, when the block ends."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
@@ -164,7 +181,8 @@ class Memory:
         row = self._db.execute("SELECT number, digest FROM journal ORDER BY number DESC LIMIT 1").fetchone()
         return Position(number=row[0], entry=row[1]) if row else START
 
-    def _write(self, event: str, details: dict[str, Any]) -> Position:
+    def write(self, event: str, details: dict[str, Any]) -> Position:
+        """Add an entry to the journal, inside `writing`."""
         at, last = self._clock(), self._position()
         signed = next_entry(last, self._key, owner=self.owner, at=at, event=event, details=details)
         position = signed.document.position

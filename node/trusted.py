@@ -11,17 +11,24 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import structlog
 
-from cohortium.asking import asked_by
-from cohortium.canonical import canonical_json
+from cohortium.analysis import Params
 from cohortium.chain import head
-from cohortium.documents import Answer, Job, Permit, Roster
-from cohortium.errors import AlreadyAnswered, CohortiumError, InvalidQuestion, NotPermitted, Untrusted, WrongReference
-from cohortium.identity import code_identity
+from cohortium.documents import Answer, Job, Roster
+from cohortium.errors import (
+    AlreadyAnswered,
+    AwaitingApproval,
+    CohortiumError,
+    InvalidQuestion,
+    NotPermitted,
+    Problem,
+    Refused,
+    Untrusted,
+)
 from cohortium.keys import Keys
 from cohortium.masks import Asked, Pairs, agree
 from cohortium.mentioned import variables_of
@@ -32,13 +39,18 @@ from cohortium.messages import (
     MalformedMessage,
     Papers,
     QuestionMessage,
+    Undecided,
 )
 from cohortium.quantities import Array
+from cohortium.rules import VOTING
 from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
 from node.answer import CohortNode, problem_of
+from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
+from node.papers import Documents, asked_of, read
+from node.releases import Asker
 
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
@@ -60,24 +72,30 @@ class TrustedNode:
 
     def __init__(self, node: CohortNode, trust: Trust, memory: Memory, *, clock: Callable[[], datetime] = now) -> None:
         self.node, self.trust, self.memory, self._clock = node, trust, memory, clock
+        self.approvals = Approvals(memory, clock=clock)
         self._rosters = threading.Lock()
         known = memory.roster()
         self._known = Signed.from_bytes(Roster, known).document if known is not None else None
         self._known_text = known.decode() if known is not None else ""
         # A key agreement per peer, once per roster and choice of cohorts.
         self._pairs: Callable[[Roster, tuple[str, ...]], Pairs] = lru_cache(maxsize=16)(self._agree)
-        self._read: Callable[[Papers], _Signed] = lru_cache(maxsize=16)(_read)
+        self._read: Callable[[Papers], Documents] = lru_cache(maxsize=16)(read)
 
     def answer(self, kind: str, payload: bytes) -> bytes:
-        """The reply to a message of the coordinator: kind `introduction` or `question`. Never raises."""
+        """The reply to a message of the coordinator: kind `introduction`, `undecided` or `question`. Never raises."""
         if kind == "introduction":
             return self._introduce(payload).to_bytes()
         try:
+            if kind == "undecided":
+                return self._undecided(payload).to_bytes()
             question, broadcast = QuestionMessage.from_bytes(payload)
         except MalformedMessage as error:
             return AnswerMessage(problem=error.problem()).to_bytes()
         try:
             return self._reply(question, broadcast)
+        except AwaitingApproval as waiting:  # no answer: the same question comes again when the operator has decided
+            log.info("awaiting approval", job=question.job[:16], analysis=question.analysis)
+            return AnswerMessage(problem=waiting.problem()).to_bytes()
         except Exception as error:
             problem = problem_of(error, question)
             # Cut, because the words may quote names of any length that a peer made up.
@@ -87,11 +105,14 @@ class TrustedNode:
 
     def _reply(self, question: QuestionMessage, broadcast: Mapping[str, Array]) -> bytes:
         mandate = self._mandate(question)
-        asked = _asked(question, broadcast, mandate)
+        asked = asked_of(mandate.job, question, broadcast)
         if self.node.cohort not in asked.cohorts:
             raise NotPermitted("The job does not ask this cohort.")
         digest = asked.digest()
-        kept = self.memory.answered(asked.job, asked.round) or self._keep(asked, digest, mandate)
+        kept = self.memory.answered(asked.job, asked.round)
+        if kept is None:
+            approved = partial(self._check_approval, question, broadcast, digest, mandate.job)
+            kept = self._keep(asked, digest, mandate, approved)
         if kept.question != digest:
             raise AlreadyAnswered(
                 f"This cohort has answered round {asked.round} of the job, for another question or other cohorts: a "
@@ -99,18 +120,38 @@ class TrustedNode:
             )
         return kept.reply
 
-    def _keep(self, asked: Asked, digest: str, mandate: Mandate) -> Kept:
+    def _check_approval(self, question: QuestionMessage, broadcast: Mapping[str, Array], digest: str, job: Job) -> None:
+        if self.node.policy.approval == "manual":
+            self.approvals.check(question, broadcast, digest, job)
+
+    def _undecided(self, payload: bytes) -> Undecided:
+        """Which of the jobs that the coordinator names still wait for the operator."""
+        asked, _ = Undecided.from_bytes(payload)
+        waiting = self.approvals.undecided(asked.jobs) if self.node.policy.approval == "manual" else ()
+        return Undecided(jobs=waiting)
+
+    def _keep(self, asked: Asked, digest: str, mandate: Mandate, check_approval: Callable[[], None]) -> Kept:
         """Compute the answer and keep it. A problem is kept as well, so nobody can ask around what was refused."""
-        what: dict[str, Any]
+        what: dict[str, Any] = {}
         try:
-            vector = self._vector(asked, mandate)
+            params = self._entitled(asked, mandate)
+            check_approval()
+            vector, voted = self._vector(asked, params, mandate)
+        except AwaitingApproval:
+            raise
         except Exception as error:
-            problem = problem_of(error, asked)
-            event, what = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message[:500]}
+            problem: Problem | None = problem_of(error, asked)
             reply = AnswerMessage(problem=problem).to_bytes()
         else:
-            event, what = "answered", {"vector": vector.digest(), "entries": vector.layout.size}
+            problem, what = (
+                voted.problem() if voted else None,
+                {"vector": vector.digest(), "entries": vector.layout.size},
+            )
             reply = self._signed(asked, digest, vector)
+        event = "answered"
+        if problem is not None:
+            event, why = "refused", {"kind": problem.kind, "rule": problem.rule, "why": problem.message[:500]}
+            what |= why
         log.info(event, job=asked.job[:16], round=asked.round, statistic=asked.statistic)
         details = what | {
             "job": asked.job,
@@ -125,9 +166,9 @@ class TrustedNode:
         until = mandate.job.submitted + MAX_AGE
         return self.memory.keep(asked.job, asked.round, Kept(digest, reply), until=until, event=event, details=details)
 
-    def _vector(self, asked: Asked, mandate: Mandate) -> Vector:
-        alone = asked.per_cohort or len(asked.cohorts) == 1  # a sum over one cohort is that cohort's own figure
-        if alone:
+    def _entitled(self, asked: Asked, mandate: Mandate) -> Params:
+        """The bound parameters, if permit and policy allow this to be asked at all. Looks at no data."""
+        if _is_alone(asked):
             check_per_cohort(self.node.policy)
             if not mandate.permit.options.release_per_cohort:
                 raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
@@ -137,10 +178,26 @@ class TrustedNode:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
         check_variables(mandate.permit, variables_of(params))
-        arrays = self.node.compute(asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables)
-        if alone:
-            return unmasked(arrays)
-        return mask(arrays, asked, self._pairs(mandate.roster, asked.cohorts), at_least=2)
+        return params
+
+    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Refused | None]:
+        """What is sent, and the refusal that it is a vote of, if it is: nobody else can tell one from the other."""
+        asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
+        question, voted = (asked.analysis, asked.statistic, params, asked.broadcast), None
+        try:
+            arrays = self.node.compute(*question, mandate.permit.variables, asker=asker)
+        except Refused as refused:
+            if _is_alone(asked) or refused.rule not in VOTING:
+                raise
+            arrays, voted = self.node.blank(*question), refused
+        if _is_alone(asked):
+            return unmasked(arrays), None
+        pairs, rule = self._pairs(mandate.roster, asked.cohorts), voted.rule if voted else None
+        return mask(arrays, asked, pairs, at_least=2, refused_by=rule), voted
+
+    def _tells_alone(self, mandate: Mandate) -> bool:
+        """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""
+        return self.node.policy.release_per_cohort and mandate.permit.options.release_per_cohort
 
     def _signed(self, asked: Asked, digest: str, vector: Vector) -> bytes:
         said = Answer(
@@ -206,34 +263,5 @@ class TrustedNode:
         self.memory.witness(COORDINATOR, greeting.head)
 
 
-@dataclass(frozen=True)
-class _Signed:
-    roster: Signed[Roster]
-    permit: Signed[Permit]
-    job: Signed[Job]
-
-
-def _read(papers: Papers) -> _Signed:
-    return _Signed(
-        Signed.from_bytes(Roster, papers.roster.encode()),
-        Signed.from_bytes(Permit, papers.permit.encode()),
-        Signed.from_bytes(Job, papers.job.encode()),
-    )
-
-
-def _asked(question: QuestionMessage, broadcast: Mapping[str, Array], mandate: Mandate) -> Asked:
-    """What is asked, taken from the signed job. Raises WrongReference if the question says anything else."""
-    job = mandate.job
-    said = {
-        "job": (question.job, job.digest()),
-        "analysis": (question.analysis, job.analysis),
-        "parameters": (canonical_json(question.params), canonical_json(job.params)),
-        "dictionary": (question.dictionary, job.dictionary),
-        "cohorts": (question.cohorts, job.cohorts),
-    }
-    differs = [name for name, (asked, signed) in said.items() if asked != signed]
-    if differs:
-        raise WrongReference(f"The question has another {', '.join(differs)} than the job that the researcher signed.")
-    if job.version != code_identity():
-        raise InvalidQuestion("The job was signed for another version of Cohortium's code than this node runs.")
-    return asked_by(question, broadcast, job)
+def _is_alone(asked: Asked) -> bool:
+    return asked.per_cohort or len(asked.cohorts) == 1  # a sum over one cohort is that cohort's own figure

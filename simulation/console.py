@@ -109,6 +109,34 @@ def compare(
         _tell(f"Wrote {csv}")
 
 
+@app.command()
+def attacks(
+    *,
+    policy: Annotated[
+        Path | None, typer.Option(help="The cohorts' policy, a TOML file; by default every threshold's default.")
+    ] = None,
+    unguarded: Annotated[bool, typer.Option("--unguarded", help="Without a policy: to see attacks work.")] = False,
+    only: Annotated[str | None, typer.Option(help="Which attacks, with commas between; by default all.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what each attack tries, no more.")] = False,
+) -> None:
+    """Attack made-up cohorts and print what was recovered. Exit code 1: some attack recovered what it was after."""
+    from simulation.attacks import VICTIM, explanations, find, made_up
+    from simulation.attacks import run as carry_out
+    from simulation.faults.campaign import keep_quiet
+
+    chosen = find(only.split(",") if only else None)
+    if explain:
+        _tell(explanations(chosen))
+        return
+    from node.disclosure import Policy
+
+    keep_quiet()
+    thresholds = Policy.none() if unguarded else Policy.from_toml(policy) if policy else Policy()
+    found = carry_out(made_up(thresholds), VICTIM, chosen)
+    _tell(found.as_text())
+    raise typer.Exit(1 if found.recovered else 0)
+
+
 def _tell(text: str) -> None:
     console.print(text, markup=False)
 

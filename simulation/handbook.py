@@ -51,7 +51,7 @@ def page(analysis: Analysis[Any, Any], example: dict[str, Any]) -> str:
 
 
 def _parameters(analysis: Analysis[Any, Any]) -> Iterator[str]:
-    for name, field in analysis.params.model_fields.items():
+    for name, field in analysis.params.told().items():
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
         yield f"| `{name}` | {default} | {_cell(field.description or '')} |"
 

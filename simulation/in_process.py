@@ -143,7 +143,13 @@ class InProcess:
 
     def submit(self, request: JobRequest) -> JobView:
         """Start a job in a thread of its own."""
-        analysis = find(request.analysis)
+        return self.start(find(request.analysis), request)
+
+    def start(self, analysis: Analysis[Any, Any], request: JobRequest) -> JobView:
+        """The same for an `analysis` that asks as it likes, as one on a malicious coordinator would.
+
+        Nodes know the registered analysis of that name, and compute its statistics only.
+        """
         params = analysis.params.bind(request.params, self._dictionary)
         cohorts = request.cohorts if request.cohorts is not None else tuple(self.nodes)
         for name in cohorts:
@@ -236,7 +242,7 @@ class _Job:
 
     def _run(self) -> None:
         try:
-            result = conduct(self.analysis, self.params, self._ask_all_nodes)
+            result = conduct(self.analysis, self.params, self._ask_all_nodes, tuple(self.nodes))
         except CohortiumError as error:
             state = JobState.refused if isinstance(error, Refused) else JobState.failed
             self.finished.set_exception(error)
@@ -245,8 +251,7 @@ class _Job:
             self.finished.set_exception(error)
             self._end(JobState.failed, problem=CohortiumError(f"{type(error).__name__} in the analysis").problem())
         else:
-            named = result.model_copy(update={"cohorts": tuple(self.nodes)})
-            self.finished.set_result(named.model_dump_json().encode())
+            self.finished.set_result(result.model_dump_json().encode())
             self._end(JobState.finished)
 
     def _ask_all_nodes(self, question: Question) -> Sums | dict[str, Sums]:
@@ -258,7 +263,8 @@ class _Job:
         message = compose(
             question, self.analysis, self.params, job=self.view.id, round_=round_, cohorts=tuple(self.nodes)
         )
-        replies = self.pool.map(lambda node: node.reply(message, question.broadcast), self.nodes.values())
+        study = self.view.study
+        replies = self.pool.map(lambda node: node.reply(message, question.broadcast, study), self.nodes.values())
         return combine(question, self.analysis, dict(zip(self.nodes, replies, strict=True)))
 
     def _end(self, state: JobState, **changes: Any) -> None:

@@ -127,7 +127,7 @@ def star98() -> pd.DataFrame:
 
 
 def whas500() -> pd.DataFrame:
-    """500 people after a heart attack, Worcester Heart Attack Study: age, gender (1: woman), systolic pressure."""
+    """500 people after a heart attack, Worcester Heart Attack Study: age, gender (1: woman), pressure, follow-up ..."""
     return pd.read_csv(Path(__file__).parent / "data" / "whas500.csv")
 
 
@@ -185,6 +185,11 @@ def _read(name: str) -> pd.DataFrame:
 def heart() -> pd.DataFrame:
     """172 intervals of 103 people of the Stanford heart transplant programme; one or two rows per `id`."""
     return _read("heart")
+
+
+def infert() -> pd.DataFrame:
+    """248 women, 83 of them with secondary infertility (`case`), in 83 matched sets (`stratum`) of one case each."""
+    return _read("infert")
 
 
 def mgus2() -> pd.DataFrame:

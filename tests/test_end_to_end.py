@@ -24,6 +24,7 @@ from cohortium.errors import FormulaError, Refused, Revoked, Superseded, Unknown
 from cohortium.keys import public_text
 from cohortium.messages import AnswerMessage, JobState
 from cohortium.proof import unpack
+from cohortium.verification import verify
 from node.keys import new_key
 from simulation import network as in_process
 from simulation.processes import LocalNetwork
@@ -123,6 +124,16 @@ def test_equals_the_pooled_fit(study):
     assert (fitted.n, fitted.n_excluded) == (855, 45)
 
 
+def test_what_a_policy_forbids_beside_a_pooled_fit_is_said_and_verified(local, study):
+    plain = study.glm(formula="sick ~ x + sex", family="binomial").result()
+    result = study.glm(formula="sick ~ x + sex", family="binomial", by_cohort=True).result()
+    assert result.by_cohort == {}
+    assert result.coefficients == plain.coefficients
+    assert result.rounds == plain.rounds + 1
+    assert "the policy of north (`release_per_cohort`) forbids them" in result.warnings[-1]
+    assert verify(result, unpack(result.proof()), local.ceremony.authority_key).identical
+
+
 def test_jobs_run_in_parallel(study):
     jobs = [study.glm(formula=f"days ~ x^{k}", family="gaussian") for k in (1, 2, 3, 4)]
     results = [job.result(timeout=60) for job in jobs]
@@ -143,7 +154,8 @@ def test_errors_reach_the_researcher_as_themselves(study):
         study.describe(variables=["x"], cohorts=["east"])
     with pytest.raises(Refused) as refused:
         study.glm(formula=WIDE, family="gaussian").result()
-    assert refused.value.cohort in COHORTS
+    assert (refused.value.rule, refused.value.cohort) == ("max_parameters_per_person", None)
+    assert "one or more cohorts" in str(refused.value.explain())
 
 
 def test_a_refused_job_says_so(study):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from algorithms.numerics.analysis_of_variance import Extra, FTest, f_test, tukey
 from algorithms.numerics.grouped_moments import GroupSummary, Moments, group_rows, group_table
 from cohortium import report
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Result
 
 if TYPE_CHECKING:
@@ -71,6 +72,21 @@ class AnovaResult(Result):
     tukey: tuple[PairwiseDifference, ...] = Field((), description="All pairs of groups (one factor).")
     confidence: float = Field(description="Level of the confidence limits.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
+
+    def in_words(self) -> str:
+        """Model, sums of squares and further tests."""
+        further = ["Welch's test without equal variances"] if self.welch else []
+        further += ["Levene's test of equal variances"] if self.levene else []
+        further += ["all pairs of groups by Tukey-Kramer"] if self.tukey else []
+        also = f" Also given: {', '.join(further)}." if further else ""
+        return (
+            f"{self.formula} was tested by analysis of variance with type {self.sums_of_squares} sums of squares over "
+            f"all cohorts together, from linear models on the cell means.{also}"
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled analysis."""
+        return exactly(excluded=lacking(self.missing))
 
     def tables(self) -> list[report.Table]:
         """The analysis of variance, the groups, tests of all groups, pairs."""

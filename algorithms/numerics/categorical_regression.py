@@ -22,6 +22,7 @@ from algorithms.numerics.standardised import broadcast_scaling
 from cohortium import report
 from cohortium.analysis import Confidence, Params, ask
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.formula import Formula, Name
 from cohortium.quantities import Array
 from cohortium.result import CohortEffect, Estimate, Result
@@ -102,6 +103,16 @@ class CategoricalResult(Result):
     decrement: float = Field(description="Squared distance to the optimum in standard errors before the last step.")
     condition_number: float = Field(description="Of the standardised, weighted design.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled fit with the same intercepts."""
+        return exactly(
+            "equals the same fit to the pooled records"
+            + (", intercepts for every cohort added" if self.cohort_effect == "stratified" else ""),
+            iterations=self.iterations,
+            decrement=self.decrement,
+            excluded=lacking(self.missing),
+        )
 
     def tables(self) -> list[report.Table]:
         """The slopes with their odds ratios, the intercepts, the categories, and the people without a value."""

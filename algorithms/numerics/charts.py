@@ -31,10 +31,14 @@ def forest(estimates: Mapping[str, Estimate], ratio: str | None) -> altair.Layer
     return found.properties(width=WIDTH, height=max(60, 26 * len(rows)))
 
 
-def curves(rows: list[dict[str, Any]], *, time: str, survival: str) -> altair.TopLevelMixin:
-    """Step curves with a confidence band. Rows hold `group`, `time`, `survival`, `low` and `high`."""
+def curves(
+    rows: list[dict[str, Any]], *, time: str, survival: str, end: float | None = None
+) -> altair.LayerChart | altair.FacetChart:
+    """Step curves with a confidence band up to `end`. Rows hold `group`, `time`, `survival`, `low` and `high`."""
+    scale = altair.Scale() if end is None else altair.Scale(domain=[0, end], nice=False)
     chart = altair.Chart(altair.InlineData(values=rows)).encode(
-        x=altair.X("time:Q", title=time), color=altair.Color("group:N", title=None)
+        x=altair.X("time:Q", title=time, scale=scale),
+        color=altair.Color("group:N", title=None),
     )
     axis = altair.Y("survival:Q", title=survival, scale=altair.Scale(domain=[0, 1]))
     band = chart.mark_area(opacity=0.2, interpolate="step-after").encode(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -17,35 +16,12 @@ import numpy as np
 from algorithms.glm import GlmParams, glm
 from algorithms.numerics.grouped_moments import hedges_correction, own_moments
 from algorithms.numerics.grouping import Comparison
-from cohortium.analysis import Question, conduct
+from algorithms.numerics.own_fits import FEW, CohortEstimate, Reason, fit_alone, informative
 from cohortium.data import Data
-from cohortium.errors import CannotEstimate, NotConverged, Separation
-from cohortium.quantities import Array, Sums
+from cohortium.quantities import Array
 
 Effect = Literal["coefficient", "log_rr", "log_or", "risk_difference", "mean_difference", "smd"]
-Reason = Literal["nobody", "few", "separated", "not_converged", "not_estimable"]
-REASONS: tuple[Reason, ...] = ("nobody", "few", "separated", "not_converged", "not_estimable")
-REASON_WORDS = MappingProxyType(
-    {
-        "nobody": "nobody with a value for every variable",
-        "few": "fewer than 5 events (or people) to estimate from",
-        "separated": "an effect without a finite estimate (a group has only one outcome)",
-        "not_converged": "a fit that did not converge",
-        "not_estimable": "no variation to estimate the effect from",
-    }
-)
-FEW = 5
 RATIOS: Mapping[Effect, str] = MappingProxyType({"log_rr": "risk ratio", "log_or": "odds ratio"})
-
-
-@dataclass(frozen=True)
-class CohortEstimate:
-    """Effect and variance of one cohort of `n` people; with a `reason` instead where there is none."""
-
-    n: int
-    estimate: float = 0.0
-    variance: float = 0.0
-    reason: Reason | None = None
 
 
 _latest: WeakKeyDictionary[Data, tuple[str, CohortEstimate]] = WeakKeyDictionary()
@@ -64,33 +40,13 @@ def coefficient(data: Data, params: GlmParams, term: str) -> CohortEstimate:
     n = int(np.count_nonzero(data.complete(params.design.variables)))
     if not n:
         return CohortEstimate(0, reason="nobody")
-    if _informative(data, params, n) < FEW:
+    if informative(data, params.design, params.family, n) < FEW:
         return CohortEstimate(n, reason="few")
-    try:
-        fit = conduct(glm, params, _alone(data, params))
-    except (Separation, NotConverged, CannotEstimate) as error:
-        reasons: dict[type[CannotEstimate], Reason] = {Separation: "separated", NotConverged: "not_converged"}
-        return CohortEstimate(n, reason=reasons.get(type(error), "not_estimable"))
-    found = fit.coefficients.get(term)
-    if found is None or not (math.isfinite(found.estimate) and 0 < found.std_error < math.inf):
-        return CohortEstimate(n, reason="not_estimable")
+    alone = fit_alone(glm, data, params)
+    found = alone.coefficients.get(term)
+    if found is None:
+        return CohortEstimate(n, reason=alone.reason or "not_estimable")
     return CohortEstimate(n, found.estimate, found.std_error**2)
-
-
-def _alone(data: Data, params: GlmParams) -> Callable[[Question], Sums]:
-    def ask(question: Question) -> Sums:
-        values = {name: float(v) if v.ndim == 0 else v for name, v in question.broadcast.items()}
-        return glm.statistic(question.statistic)(data, params, **values)
-
-    return ask
-
-
-def _informative(data: Data, params: GlmParams, n: int) -> float:
-    """Events, or people without one if those are fewer; for means the residual degrees of freedom."""
-    if params.family == "gaussian":
-        return n - params.design.width
-    events = sum(float(np.sum(params.design.response(block))) for block in data.blocks(params.design.variables))
-    return min(events, n - events) if params.family == "binomial" else events
 
 
 def two_by_two(cells: Array, effect: Effect) -> CohortEstimate:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import special
 
 from cohortium import report
+from cohortium.exactness import Exactness, approximately, exactly, lacking
 from cohortium.quantities import Array
 from cohortium.result import Result
 
@@ -50,6 +51,23 @@ class CorrelationResult(Result):
 
     def __getitem__(self, pair: tuple[str, str]) -> Correlation:
         return next(c for c in self.correlations if {c.first, c.second} == set(pair))
+
+    def in_words(self) -> str:
+        """Coefficient, what was held constant, intervals."""
+        given = f", given {', '.join(self.given)}" if self.given else ""
+        within = ", within cohorts (each cohort's own means taken off)" if self.within_cohorts else ""
+        by = "Bonett & Wright (2000)" if self.method == "spearman" else "Fisher's z"
+        return (
+            f"{self.method.capitalize()} correlations of {', '.join(self.variables)} were computed{given}{within} on "
+            f"people with a value of all of them, with t tests and {100 * self.confidence:g}% intervals by {by}."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to those of the pooled records, unless values were ranked in bins."""
+        errors, left = [c.bin_error for c in self.correlations if c.bin_error is not None], lacking(self.missing)
+        if not errors:
+            return exactly(excluded=left)
+        return approximately("values were ranked in bins, whose people are tied", within=max(errors), excluded=left)
 
     def tables(self) -> list[report.Table]:
         """The pairs, and from three variables on the matrix."""

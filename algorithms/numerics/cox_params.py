@@ -57,6 +57,11 @@ class CoxParams(TimeGridParams):
         description="Scale of time in the test of proportional hazards: identity, log, km (R's default) or rank. The "
         "last two need everybody's times on a grid.",
     )
+    by_cohort: bool = Field(
+        False,
+        description="Also each cohort's own estimates, how much they differ (Q, I², tau²) and the fit without each "
+        "cohort. Where a cohort's policy or the permit forbids that, the pooled result comes without, and says so.",
+    )
     confidence: float = Confidence
     max_iterations: int = Field(25, ge=1, le=100, description="Most Newton steps before giving up.")
 
@@ -148,6 +153,8 @@ class CoxParams(TimeGridParams):
             raise self.formula.error("Give one cluster() only.", self.formula.clusters[1])
         if self.weights is not None and not self.dictionary[self.weights].is_numeric:
             raise InvalidQuestion(f"`{self.weights}` is a {self.dictionary[self.weights].type}, not a weight.")
+        if self.by_cohort and not self.stratified:
+            raise InvalidQuestion("by_cohort goes with a baseline hazard per cohort: cohort_effect='stratified'.")
         _ = self.design  # compiled now, so that its errors come before any node is asked
         if self.stratified and self.baseline is not None:
             raise InvalidQuestion("`baseline` is for cohort_effect='common': every cohort has its own otherwise.")

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from algorithms.numerics.by_cohort import ByCohort, one_step, with_forests
+from algorithms.numerics.by_cohort import tables as cohort_tables
 from algorithms.numerics.chi_squared import ChiSquared
+from algorithms.numerics.phrases import BASELINES
 from algorithms.numerics.proportional_hazards import TimeSlope
 from cohortium import report
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Estimate, Result
 
 if TYPE_CHECKING:
@@ -92,6 +96,48 @@ class CoxResult(Result):
     iterations: int = Field(description="Newton steps.")
     decrement: float = Field(description="Squared distance to the optimum in standard errors before the last step.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+    by_cohort: dict[str, ByCohort] = Field(default={}, description="Cohort by cohort, by term, where that was allowed.")
+
+    def in_words(self) -> str:
+        """Model, ties, baseline and standard errors."""
+        return (
+            f"{self._fitted()}, {BASELINES[self.cohort_effect or 'common']}{self._grid()}. Standard errors "
+            f"are {self.std_error_type}; intervals are {100 * self.confidence:g}% Wald intervals of the log hazard "
+            "ratio. Proportional hazards were tested by scaled Schoenfeld residuals (Grambsch & Therneau 1994, "
+            f"Biometrika 81:515; time scale {self.time_transform})."
+        )
+
+    def _fitted(self) -> str:
+        if self.baseline_form == "piecewise":
+            return (
+                f"{self.formula} was fitted as a proportional hazards model whose baseline hazard is constant within "
+                f"{len(self.intervals)} intervals (Holford 1980, Biometrics 36:299) by maximum likelihood"
+            )
+        return (
+            f"{self.formula} was fitted as a Cox proportional hazards model by maximum partial likelihood, ties by "
+            f"{self.ties.capitalize()}'s method"
+        )
+
+    def _grid(self) -> str:
+        if self.baseline_form == "adaptive":
+            return f"; times were rounded up to the ends of {len(self.intervals)} intervals"
+        return f"; times were rounded up to steps of {self.interval:g}" if self.interval else ""
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled fit with cohorts as strata, on the grid of times, or of split records."""
+        same = "equals coxph on the pooled records"
+        basis = {
+            None: f"{same} with the cohort as a stratum, on exact times{one_step(self.by_cohort)}",
+            "grid": f"{same}, their times rounded up to the grid",
+            "adaptive": f"{same}, their times rounded up to the ends of the intervals",
+            "piecewise": "equals the Poisson regression of the pooled records, split at the ends of the intervals",
+        }[self.baseline_form]
+        return exactly(
+            basis,
+            iterations=self.iterations,
+            decrement=self.decrement,
+            excluded=lacking(self.missing) | ({"no follow-up": self.no_follow_up} if self.no_follow_up != 0 else {}),
+        )
 
     def tables(self) -> list[report.Table]:
         """Coefficients with hazard ratios; the tests of the model; the test of proportional hazards; concordance."""
@@ -110,6 +156,7 @@ class CoxResult(Result):
         if self.intervals:
             about = tuple((i.start, i.end, i.at_risk, i.events, i.leaving) for i in self.intervals)
             tables.append(report.Table("Intervals", ("start", "end", "at risk", "events", "leaving"), about))
+        tables += cohort_tables(self.by_cohort, self.confidence)
         if any(count is None or count > 0 for count in self.missing.values()):
             tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
         return tables
@@ -122,7 +169,8 @@ class CoxResult(Result):
 
         forest = charts.forest(self.coefficients, "hazard ratio")
         over_time = hazard_charts.over_time(self)
-        return forest if over_time is None else altair.vconcat(forest, over_time)
+        both = forest if over_time is None else altair.vconcat(forest, over_time)
+        return with_forests(both, self.by_cohort, self.coefficients, "hazard ratio")
 
 
 def _concordances(result: CoxResult) -> report.Table:

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.elastic_net_params import ElasticNetParams
 from algorithms.numerics.penalised_path import PathFit, chosen
+from algorithms.numerics.phrases import intercepts
 from algorithms.numerics.preparation import Plan, Preparation
 from cohortium import report
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Result
 
 if TYPE_CHECKING:
@@ -44,6 +46,21 @@ class ElasticNetResult(Result):
     path: tuple[PathPoint, ...] = Field(description="Every penalty, the largest first.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+
+    def in_words(self) -> str:
+        """Model, penalty and how it was chosen."""
+        name = {1.0: "a lasso", 0.0: "ridge regression"}.get(self.mix, f"an elastic net (mix {self.mix:g})")
+        chosen = f"chosen by {self.folds}-fold cross-validation" if self.folds else "the smallest of the path"
+        return (
+            f"{self.formula} was fitted as {name} ({self.family}) along a path of {len(self.path)} penalties"
+            f"{intercepts(self.cohort_effect)}; the reported penalty is {self.penalty:.4g}, {chosen}. Covariates were "
+            "standardised; estimates are shrunken and have no standard errors."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled path; folds are drawn at the cohorts."""
+        same = f"equals the same path on the pooled records{' with the same folds' if self.folds else ''}"
+        return exactly(same, tolerance=1e-7, excluded=lacking(self.missing))
 
     def tables(self) -> list[report.Table]:
         """The coefficients at the chosen penalty, then the path."""

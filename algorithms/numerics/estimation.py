@@ -211,6 +211,7 @@ def regression_result(found: Estimation) -> RegressionResult:
         formula=str(params.formula),
         family=family.name,
         link=family.link,
+        penalty="firth" if params.penalised else None,
         weights=_weights(params),
         coefficients=wald(names, estimates, covariance, params.confidence, found.df_tests),
         covariance=tuple(tuple(map(float, row)) for row in covariance),

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary, Variable
-from cohortium.formula import Call, Cut, Factor, Formula, Name, Numeric, Power, Spline
+from cohortium.fixed_point import LARGEST
+from cohortium.formula import Call, Cut, Factor, Formula, Name, Numeric, Power, Spline, names_in
 from cohortium.quantities import Array
 
+_NEXT_TO_ZERO = 1e-150
 _FUNCTIONS: dict[str, Callable[[Array], Array]] = {"log": np.log, "sqrt": np.sqrt, "exp": np.exp}
 
 
@@ -86,6 +88,7 @@ def _number(part: Numeric, formula: Formula, dictionary: Dictionary) -> Callable
     if isinstance(part, Name):
         return partial(_values, part.name)
     raw = _function(part, formula, dictionary)
+    _refuse_overflow(part, raw, formula, dictionary)
 
     def checked(block: Data) -> Array:
         with np.errstate(all="ignore"):
@@ -107,6 +110,31 @@ def _function(part: Call | Power, formula: Formula, dictionary: Dictionary) -> C
         return lambda block: function(inner(block))
     base, exponent = _number(part.base, formula, dictionary), part.exponent
     return lambda block: np.power(base(block), exponent)
+
+
+def _refuse_overflow(
+    part: Call | Power, raw: Callable[[Data], Array], formula: Formula, dictionary: Dictionary
+) -> None:
+    """Raises FormulaError if a possible value, as the dictionary has it, would be infinite.
+
+    Judged before there are any data: an error that depended on them would tell where the largest value lies, since a
+    power could be chosen that only that one overflows.
+    """
+    name = next(names_in(part)).name
+    variable = dictionary[name]
+    low = -LARGEST if variable.minimum is None else variable.minimum
+    high = LARGEST if variable.maximum is None else variable.maximum
+    # Functions and powers are largest at an end of the range, or next to 0. (At 0 itself they may have no value; that
+    # is found with the data.)
+    ends = np.array([low, high, variable.lattice_step or _NEXT_TO_ZERO])
+    ends = ends[ends != 0]
+    with np.errstate(all="ignore"):
+        if np.isposinf(raw(Data(dictionary, {name: ends}, len(ends)))).any():
+            raise formula.error(
+                f"`{part}` would be infinite at values that `{name}` may have. Use a milder transformation, or declare "
+                "the range of that variable in the dictionary (`minimum`, `maximum`).",
+                part,
+            )
 
 
 def _check_type(part: Numeric, formula: Formula, dictionary: Dictionary) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 from pydantic import Field
 
 from algorithms.numerics.design import INTERCEPT
+from algorithms.numerics.phrases import intercepts, interval
 from algorithms.numerics.preparation import Plan, Preparation
 from algorithms.numerics.regression import RegressionParams
 from algorithms.numerics.standardised import back_transform
 from algorithms.numerics.working_correlation import Correlation
 from cohortium import report
+from cohortium.exactness import POOLED, Exactness, exactly, lacking
 from cohortium.quantities import Array
 from cohortium.result import Estimate, Result, wald
 
@@ -52,6 +54,23 @@ class GeeResult(Result):
     iterations: int = Field(description="Steps with the working correlation.")
     decrement: float = Field(description="Squared distance to the solution, in model-based standard errors.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+
+    def in_words(self) -> str:
+        """Model, working correlation, cohort effect and standard errors."""
+        return (
+            f"{self.formula} was fitted by generalised estimating equations ({self.family}, {self.link} link) with "
+            f"{self.correlation} working correlation within {self.group}{intercepts(self.cohort_effect)}. Tests and "
+            f"{interval(self.confidence)} go by {self.std_errors} standard errors."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled fit."""
+        return exactly(
+            f"{POOLED}, if no cluster is in two cohorts",
+            iterations=self.iterations,
+            decrement=self.decrement,
+            excluded=lacking(self.missing),
+        )
 
     def tables(self) -> list[report.Table]:
         """The coefficients with both standard errors, and the rows without a value."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cohortium import report
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Estimate, Result
 
 if TYPE_CHECKING:
@@ -91,6 +92,20 @@ class MetaAnalysisResult(Result):
     leave_one_out: dict[str, LeaveOneOut] = Field(default={}, description="Without each cohort, likewise.")
     confidence: float = Field(description="Level of the intervals.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
+
+    def in_words(self) -> str:
+        """What every cohort estimated, and how the estimates were pooled."""
+        fit = f"fitted {self.formula} ({self.family})" if self.family else f"compared {self.formula}"
+        return (
+            f"Every cohort {fit} on its own people; its effect ({self.effect.replace('_', ' ')}: {self.term}) was "
+            f"pooled by two-stage meta-analysis ({self.method}), {self.contributing} cohorts contributing. "
+            "Heterogeneity is given as Cochran's Q, I2 (Higgins & Thompson 2002, Stat Med 21:1539) and tau2 with its "
+            f"Q-profile interval; the prediction interval is by the method {self.prediction_method}."
+        )
+
+    def statement(self) -> Exactness:
+        """Equal to the meta-analysis of the cohorts' estimates laid side by side."""
+        return exactly("equals the meta-analysis of the cohorts' own estimates", excluded=lacking(self.missing))
 
     def tables(self) -> list[report.Table]:
         """Pooled effects, as ratios too where they have a name; heterogeneity; cohorts where they may be shown."""

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from algorithms.numerics.cohort_estimates import REASON_WORDS, REASONS, CohortEstimate
 from algorithms.numerics.grouped_moments import withheld_warning
 from algorithms.numerics.meta_result import FIXED, CohortEffect, Heterogeneity, LeaveOneOut, PredictionInterval
+from algorithms.numerics.own_fits import REASON_WORDS, REASONS, CohortEstimate
 from algorithms.numerics.random_effects import Pooled, pool_known
 from cohortium.quantities import Array
 from cohortium.result import Estimate

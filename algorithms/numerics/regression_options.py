@@ -53,6 +53,11 @@ class RegressionOptions(RegressionParams):
     compare: Formula | None = Field(
         None, description="A smaller model, `~ age`, to be tested against this one on the same people."
     )
+    by_cohort: bool = Field(
+        False,
+        description="Also each cohort's own estimates, how much they differ (Q, I², tau²) and the fit without each "
+        "cohort. Where a cohort's policy or the permit forbids that, the pooled result comes without, and says so.",
+    )
     max_iterations: int = Field(25, ge=1, le=200, description="Most Newton steps before giving up.")
 
     @property
@@ -69,6 +74,11 @@ class RegressionOptions(RegressionParams):
     def penalised(self) -> bool:
         """Whether it is not the likelihood itself that is climbed."""
         return False
+
+    @property
+    def leaves_one_out(self) -> bool:
+        """Whether the sums of one Newton step determine the fit without a cohort: no penalty, no second parameter."""
+        return not self.penalised and self.distribution.name != "negative_binomial"
 
     @property
     def errors(self) -> StdErrors:
@@ -136,6 +146,11 @@ class RegressionOptions(RegressionParams):
         self.check_intercept()
         self._check_effect()
         self._check_errors()
+        if self.by_cohort and self.splines:
+            raise InvalidQuestion(
+                f"by_cohort compares cohorts on the same columns: say where the knots of `{self.splines[0]}` are, or "
+                "every cohort would place its own."
+            )
         # Compiled now, so that their errors come before any node is asked.
         _ = self.design, self.smaller, self.lattices
 

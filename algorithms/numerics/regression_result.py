@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from algorithms.numerics.by_cohort import ByCohort, one_step, with_forests
+from algorithms.numerics.by_cohort import tables as cohort_tables
 from algorithms.numerics.design import INTERCEPT
+from algorithms.numerics.phrases import STANDARD_ERRORS, intercepts, interval
 from cohortium import report
+from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Estimate, Result
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ class RegressionResult(Result):
     formula: str = Field(description="The formula as it was asked.")
     family: str = Field(description="Distribution of the outcome.")
     link: str = Field(description="Link between the mean of the outcome and the covariates.")
+    penalty: str | None = Field(None, description="Penalty of the likelihood, if it had one.")
     weights: str | None = Field(None, description="Variable that weighs the rows, and how.")
     coefficients: dict[str, Estimate] = Field(description="Estimates by term, on the scale of the link.")
     covariance: tuple[tuple[float, ...], ...] = Field(description="Covariance matrix, in the order of `coefficients`.")
@@ -84,6 +89,39 @@ class RegressionResult(Result):
     iterations: int = Field(description="Newton steps.")
     decrement: float = Field(description="Squared distance to the optimum in standard errors before the last step.")
     dropped: tuple[str, ...] = Field((), description="Columns left out because nobody has that level.")
+    by_cohort: dict[str, ByCohort] = Field(default={}, description="Cohort by cohort, by term, where that was allowed.")
+
+    def in_words(self) -> str:
+        """Model, estimator, cohort effect and standard errors."""
+        how = (
+            "penalised maximum likelihood (Firth 1993, Biometrika 80:27)"
+            if self.penalty
+            else "maximum likelihood by Newton's method"
+        )
+        weights = f", weighted by {self.weights}" if self.weights else ""
+        return (
+            f"{self.formula} was fitted as a generalised linear model ({self.family.replace('_', ' ')}, {self.link} "
+            f"link) by {how}{weights}{intercepts(self.cohort_effect)}. Tests and {interval(self.confidence)} go by "
+            f"{STANDARD_ERRORS[self.std_errors]}.{self._compared_in_words()}"
+        )
+
+    def _compared_in_words(self) -> str:
+        if self.comparison is None:
+            return ""
+        return f" It was compared with {self.comparison.formula} on the same people ({self.comparison.test} test)."
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled fit with the same intercepts."""
+        basis = "equals the same fit to the pooled records"
+        if self.cohort_effect in {"stratified", "dummies"}:
+            basis += ", an indicator of every cohort added"
+        least_squares = (self.family, self.link) == ("gaussian", "identity")
+        return exactly(
+            basis + ("" if least_squares else one_step(self.by_cohort)),
+            iterations=self.iterations,
+            decrement=self.decrement,
+            excluded=lacking(self.missing),
+        )
 
     def tables(self) -> list[report.Table]:
         """The coefficients; exp(estimate) where that has a name; tests of terms and models; missing values."""
@@ -101,6 +139,7 @@ class RegressionResult(Result):
         if self.knots:
             rows = tuple((spline, ", ".join(f"{k:g}" for k in knots)) for spline, knots in self.knots.items())
             tables.append(report.Table("Knots", ("spline", "at"), rows))
+        tables += cohort_tables(self.by_cohort, self.confidence)
         if any(count is None or count > 0 for count in self.missing.values()):
             tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
         return tables
@@ -137,7 +176,8 @@ class RegressionResult(Result):
         from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
 
         shown = self.effects or self.coefficients
-        return charts.forest(shown, self.ratio) if shown else None
+        chart = charts.forest(shown, self.ratio) if shown else None
+        return with_forests(chart, self.by_cohort, self.coefficients, self.ratio) if chart else None
 
 
 def _row(name: str, e: Estimate) -> tuple[str | float, ...]:

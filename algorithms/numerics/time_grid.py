@@ -22,16 +22,12 @@ MAX_CELLS = 2_000_000
 EVERYBODY = "all"
 
 
-class TimeGridParams(Params):
-    """Whose survival, and on what grid of times."""
+class FollowUpParams(Params):
+    """Whose follow-up, and what divides people into groups."""
 
     formula: Formula = Field(
         description="Follow-up and groups: `Surv(time, event) ~ treatment`, `Surv(start, stop, event) ~ 1`."
     )
-    interval: float | None = Field(
-        None, gt=0, description="Width of the time grid in the time variable's unit; its declared precision by default."
-    )
-    until: float | None = Field(None, gt=0, description="Administrative end: who is followed longer is censored then.")
 
     @property
     def surv(self) -> Surv:
@@ -44,6 +40,64 @@ class TimeGridParams(Params):
     def delayed(self) -> bool:
         """Whether follow-up has a start of its own, so that people enter late."""
         return self.surv.start is not None
+
+    @cached_property
+    def factors(self) -> tuple[Factor, ...]:
+        """What divides people into groups, in the order of the formula."""
+        terms = itertools.chain.from_iterable(term.factors for term in self.formula.terms)
+        return tuple(dict.fromkeys([*terms, *self.formula.strata]))
+
+    @cached_property
+    def levels(self) -> list[tuple[str, ...]]:
+        """The levels of each factor."""
+        return [self._levels(factor) for factor in self.factors]
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Every combination of levels, the last factor varying fastest: `horTh[no]`, `horTh[yes]`."""
+        return names_of_groups(self.factors, self.levels)
+
+    def check_follow_up(self, *specials: str) -> None:
+        """Raises FormulaError for times or events that are none, and for special terms other than `specials`."""
+        self.check_times(*specials)
+        surv = self.surv
+        if not self.dictionary[surv.event.name].is_binary:
+            raise self.formula.error(
+                f"`{surv.event}` cannot say who had the event: it must be a boolean, two categories (the second is the "
+                "event), or an integer that the dictionary limits to 0 and 1.",
+                surv.event,
+            )
+
+    def check_times(self, *specials: str) -> None:
+        """Raises FormulaError for times that are none, and for special terms other than `specials`."""
+        surv = self.surv
+        refuse_specials(self.formula, *specials)
+        for name in (surv.start, surv.time):
+            if name is not None and self.dictionary[name.name].type not in {"number", "integer"}:
+                raise self.formula.error(
+                    f"`{name}` is a {self.dictionary[name.name].type}, not a length of time.", name
+                )
+
+    def _levels(self, factor: Factor) -> tuple[str, ...]:
+        found = (
+            value_levels(self.dictionary[factor.name])
+            if isinstance(factor, Name)
+            else levels_of(factor, self.dictionary)
+        )
+        if not found:
+            raise self.formula.error(
+                f"`{factor}` does not divide people into groups: it is no category. Use cut({factor}, [..]).", factor
+            )
+        return found
+
+
+class TimeGridParams(FollowUpParams):
+    """Whose survival, and on what grid of times."""
+
+    interval: float | None = Field(
+        None, gt=0, description="Width of the time grid in the time variable's unit; its declared precision by default."
+    )
+    until: float | None = Field(None, gt=0, description="Administrative end: who is followed longer is censored then.")
 
     @cached_property
     def step(self) -> float:
@@ -72,60 +126,16 @@ class TimeGridParams(Params):
             )
         return max(min(ends), 1)
 
-    @cached_property
-    def factors(self) -> tuple[Factor, ...]:
-        """What divides people into groups, in the order of the formula."""
-        terms = itertools.chain.from_iterable(term.factors for term in self.formula.terms)
-        return tuple(dict.fromkeys([*terms, *self.formula.strata]))
-
-    @cached_property
-    def levels(self) -> list[tuple[str, ...]]:
-        """The levels of each factor."""
-        return [self._levels(factor) for factor in self.factors]
-
-    @cached_property
-    def groups(self) -> list[str]:
-        """Every combination of levels, the last factor varying fastest: `horTh[no]`, `horTh[yes]`."""
-        return names_of_groups(self.factors, self.levels)
-
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what has no survival curve."""
         self.check_follow_up("strata")
         self._check_grid()
-
-    def check_follow_up(self, *specials: str) -> None:
-        """Raises FormulaError for times or events that are none, and for special terms other than `specials`."""
-        surv = self.surv
-        refuse_specials(self.formula, *specials)
-        for name in (surv.start, surv.time):
-            if name is not None and self.dictionary[name.name].type not in {"number", "integer"}:
-                raise self.formula.error(
-                    f"`{name}` is a {self.dictionary[name.name].type}, not a length of time.", name
-                )
-        if not self.dictionary[surv.event.name].is_binary:
-            raise self.formula.error(
-                f"`{surv.event}` cannot say who had the event: it must be a boolean, two categories (the second is the "
-                "event), or an integer that the dictionary limits to 0 and 1.",
-                surv.event,
-            )
 
     def _check_grid(self) -> None:
         if len(self.groups) * self.points > MAX_CELLS:
             raise InvalidQuestion(
                 f"{len(self.groups)} groups at {self.points} times are too many cells. Give a wider `interval`."
             )
-
-    def _levels(self, factor: Factor) -> tuple[str, ...]:
-        found = (
-            value_levels(self.dictionary[factor.name])
-            if isinstance(factor, Name)
-            else levels_of(factor, self.dictionary)
-        )
-        if not found:
-            raise self.formula.error(
-                f"`{factor}` does not divide people into groups: it is no category. Use cut({factor}, [..]).", factor
-            )
-        return found
 
 
 def names_of_groups(factors: Sequence[Factor], levels: Sequence[Sequence[str]]) -> list[str]:
@@ -136,20 +146,27 @@ def names_of_groups(factors: Sequence[Factor], levels: Sequence[Sequence[str]]) 
 
 def follow_up(block: Data, params: TimeGridParams) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Grid points of entry and leaving, and who had the event; cut off at `until`."""
+    entry, leaving, cut = grid_times(block, params)
+    return entry, leaving, (block[params.surv.event.name] > 0) & ~cut
+
+
+def grid_times(block: Data, params: TimeGridParams) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    """Grid points of entry and leaving, and whose follow-up was cut off at `until`."""
     surv, until = params.surv, params.until
-    time, event = block[surv.time.name], block[surv.event.name] > 0
+    time = block[surv.time.name]
     start = np.zeros_like(time) if surv.start is None else block[surv.start.name]
+    cut = np.zeros(len(time), dtype=np.bool_)
     if until is not None:
-        event = event & (time <= until)
+        cut = time > until
         time, start = np.minimum(time, until), np.minimum(start, until)
     # Rounded before it is made whole: 0.3 / 0.1 is a hair more than 3.
     entry, leaving = (np.ceil(np.round(t / params.step, 9)).astype(np.intp) for t in (start, time))
     if entry.min() < 0 or leaving.min() < 0 or leaving.max() > params.points:
         raise InvalidQuestion(f"`{surv.time}` or the start of follow-up lies outside the range from 0 to its maximum.")
-    return np.minimum(entry, params.points), leaving, event
+    return np.minimum(entry, params.points), leaving, cut
 
 
-def group_codes(block: Data, params: TimeGridParams) -> NDArray[np.intp]:
+def group_codes(block: Data, params: FollowUpParams) -> NDArray[np.intp]:
     """The position in `params.groups` of every row, shape (rows,)."""
     code = np.zeros(len(block), dtype=np.intp)
     for factor, levels in zip(params.factors, params.levels, strict=True):
@@ -157,7 +174,7 @@ def group_codes(block: Data, params: TimeGridParams) -> NDArray[np.intp]:
     return code
 
 
-def _codes(block: Data, factor: Factor, params: TimeGridParams) -> NDArray[np.intp]:
+def _codes(block: Data, factor: Factor, params: FollowUpParams) -> NDArray[np.intp]:
     if isinstance(factor, Cut):
         return Expression(factor, params.formula, params.dictionary).of(block).astype(np.intp)
     return value_codes(block, str(factor))

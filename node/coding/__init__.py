@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from node.coding.coder import MISSING, Coder
 from node.coding.numbers import DateCoder, NumberCoder
-from node.coding.spellings import BooleanCoder, CategoryCoder, IdentifierCoder
+from node.coding.spellings import NO_KEY, BooleanCoder, CategoryCoder, IdentifierCoder
 
-__all__ = ["CODERS", "MISSING", "Coder"]
+__all__ = ["CODERS", "MISSING", "NO_KEY", "Coder", "IdentifierCoder"]
 
 CODERS: dict[str, type[Coder]] = {
     "number": NumberCoder,

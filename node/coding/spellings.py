@@ -17,7 +17,7 @@ from cohortium.dictionary import Variable
 from node.coding.coder import MISSING, Coder, grow, plain, spelling
 
 _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
-_NO_KEY = -(2**63)
+NO_KEY = -(2**63)
 _BLOCK = 65536
 
 
@@ -95,15 +95,20 @@ class IdentifierCoder(Coder):
             self._violated(self.wrong, len(chunk) - chunk.null_count)
             chunk = pa.nulls(len(chunk), pa.large_string())
         keys = _keys(chunk)
-        keys[np.isin(keys, self._missing_keys)] = _NO_KEY
+        keys[np.isin(keys, self._missing_keys)] = NO_KEY
         grow(self._keys, keys)
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """The key of each row, the same whenever the data are loaded; `NO_KEY` where missing."""
+        return self._keys
 
     def column(self) -> NDArray[np.generic]:  # noqa: D102 - as above
         # Numbered along the sorted keys, in blocks: np.unique would take several times the memory. The key for missing
         # is the smallest, so counting from -2 gives it -1.
         order = np.argsort(self._keys)
         codes = np.empty(len(order), dtype=np.int32)
-        code, last = (-2 if np.any(self._keys == _NO_KEY) else -1), None
+        code, last = (-2 if np.any(self._keys == NO_KEY) else -1), None
         for start in range(0, len(order), _BLOCK):
             rows = order[start : start + _BLOCK]
             keys = self._keys[rows]
@@ -146,7 +151,7 @@ def _key(value: str) -> int:
 
 
 def _filled(numbers: pa.Array) -> NDArray[np.int64]:
-    filled: NDArray[np.int64] = numbers.fill_null(_NO_KEY).to_numpy(zero_copy_only=False).copy()
+    filled: NDArray[np.int64] = numbers.fill_null(NO_KEY).to_numpy(zero_copy_only=False).copy()
     return filled
 
 

@@ -123,10 +123,9 @@ def _ask(study: Any, analysis: str, **params: Any) -> Any:
     result = study.run(analysis, **params).result(progress=False)
     took = time.perf_counter() - started
     console.print(result.summary(), markup=False)
+    rounds = "1 round" if result.rounds == 1 else f"{result.rounds} rounds"
     per_round = 1000 * took / result.rounds
-    console.print(
-        f"[dim]{result.rounds} rounds in {took:.2f} s, {per_round:.0f} ms a round, from submit to result[/dim]"
-    )
+    console.print(f"[dim]{rounds} in {took:.2f} s, {per_round:.0f} ms a round, from submit to result[/dim]")
     return result
 
 

@@ -6,6 +6,7 @@ from datasets import gbsg2, heart, mgus2, named, rossi, split
 from hazards import GBSG2, ROSSI, close, errors, estimates, people
 
 EXAMPLES = [
+    {"formula": "Surv(time, dead) ~ age + sex", "by_cohort": True},
     {"formula": "Surv(time, dead) ~ age * arm"},
     {"formula": "Surv(time, dead) ~ sex + age + strata(arm)", "cohort_effect": "common", "interval": 10},
     {"formula": "Surv(time, dead) ~ sex + offset(log(years)) + cluster(visits)", "weights": "years"},

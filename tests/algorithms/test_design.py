@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from algorithms.numerics.design import compile_design
 from cohortium.data import Data
 from cohortium.dictionary import Category, Dictionary, Variable
+from cohortium.errors import FormulaError
 from cohortium.formula import Formula
 
 LEVELS = {"a": ("a1", "a2", "a3"), "b": ("b1", "b2"), "c": ("c1", "c2", "c3", "c4")}
@@ -161,3 +162,14 @@ def test_offsets_add_up():
     np.testing.assert_allclose(compiled.offset(data(table)), np.log(table["z"]) + table["x"])
     assert design("x").offset(data(table)) is None
     assert set(compiled.variables) == {"x", "y", "z"}
+
+
+@pytest.mark.parametrize(
+    ("term", "declared"),
+    [("exp(x^0.9)", {"minimum": 0, "maximum": 1e6}), ("x^60", {"maximum": 1e6}), ("exp(x^-0.9)", {"minimum": 0})],
+)
+def test_whether_a_transformation_is_infinite_depends_on_the_dictionary_and_never_on_the_data(term, declared):
+    """Else a power could be sought that only the largest (or smallest) value overflows: its error would tell it."""
+    dictionary = Dictionary(name="d", version="1", variables={"x": Variable(type="number", **declared)})
+    with pytest.raises(FormulaError, match="would be infinite at values that `x` may have"):
+        compile_design(Formula(f"~ {term}"), dictionary)

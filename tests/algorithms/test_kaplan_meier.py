@@ -229,4 +229,7 @@ def test_shows_itself(ask):
     assert len(frame) == sum(len(c.time) for c in result.curves.values())
     assert list(frame.columns[:3]) == ["group", "time", "at_risk"]
     drawn = result.chart().to_dict()
-    assert drawn["layer"][1]["mark"]["interpolate"] == "step-after"
+    curves, below = drawn["vconcat"]
+    assert curves["layer"][1]["mark"]["interpolate"] == "step-after"
+    numbers = drawn["datasets"][below["data"]["name"]]
+    assert {"group": "arm[a]", "time": 0.0, "people": result["arm[a]"].n} in numbers

@@ -17,6 +17,7 @@ from node.disclosure import Policy
 from simulation import network
 
 EXAMPLES = [
+    {"formula": "bmi ~ age + sex", "by_cohort": True},
     {"formula": "bmi ~ age * arm"},
     {"formula": "bmi ~ age + arm", "cohort_effect": "common", "std_errors": "HC3", "compare": "~ age"},
     {"formula": "bmi ~ sex + visits", "weights": "years", "std_errors": "HC1"},

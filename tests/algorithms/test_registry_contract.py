@@ -3,6 +3,8 @@
 A new analysis takes part by itself: its test file names questions about `datasets.volunteers` in `EXAMPLES`.
 """
 
+import re
+from html import unescape
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +19,7 @@ import algorithms
 from cohortium.analysis import conduct, find, registry
 from cohortium.data import Data
 from cohortium.quantities import Array, Count, Counts, Kind, SumOver, Sums
-from cohortium.secure_sum import add_up, encode
+from cohortium.secure_sum import add_up, decode, encode
 from simulation import network
 
 ANALYSES = sorted(registry())
@@ -81,19 +83,24 @@ def test_a_record_without_kinds_cannot_be_written():
             total: Annotated[Array, SumOver("people")]
 
 
-def _conduct(name, example, cohorts, seen=None):
-    """Run an analysis over Data objects; `seen` collects the answers of every cohort."""
+def _conduct(name, example, cohorts, seen=None, names="012"):
+    """Run an analysis over Data objects by these names; `seen` collects the answers of every cohort."""
     params = find(name).params.bind(example, cohorts[0].dictionary)
 
     def ask_all_nodes(question):
         statistic = find(name).statistic(question.statistic)
         values = {k: float(v) if v.ndim == 0 else v for k, v in question.broadcast.items()}
-        answers = {str(k): encode(statistic(data, params, **values)) for k, data in enumerate(cohorts)}
+        answers = {k: encode(statistic(data, params, **values)) for k, data in zip(names, cohorts, strict=False)}
         if seen is not None:
             seen.append((question.statistic, answers))
-        return add_up(find(name).sums(question.statistic), answers)
+        record = find(name).sums(question.statistic)
+        return (
+            {k: decode(record, a) for k, a in sorted(answers.items())}
+            if question.per_cohort
+            else add_up(record, answers)
+        )
 
-    return conduct(find(name), params, ask_all_nodes)
+    return conduct(find(name), params, ask_all_nodes, tuple(sorted(names[: len(cohorts)])))
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +110,12 @@ def cohorts():
     frames["c2"] = frames["c2"].iloc[:0]
     nodes = network(frames).service.nodes
     return [node.data for node in nodes.values()]
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_has_a_plot(name, cohorts):
+    charts = (_conduct(name, example, cohorts).chart() for of, example in EXAMPLES if of == name)
+    assert any(chart is not None for chart in charts), f"give {find(name).result.__name__} a `chart()`"
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
@@ -119,7 +132,7 @@ class TestEveryExample:
     def test_is_the_same_twice_and_in_any_order(self, name, example, cohorts):
         first = _conduct(name, example, cohorts).model_dump_json()
         assert first == _conduct(name, example, cohorts).model_dump_json()
-        assert first == _conduct(name, example, cohorts[::-1]).model_dump_json()
+        assert first == _conduct(name, example, cohorts[::-1], names="210").model_dump_json()
 
     def test_result_survives_the_wire_and_shows_itself(self, name, example, cohorts):
         result = _conduct(name, example, cohorts)
@@ -129,6 +142,31 @@ class TestEveryExample:
         assert again.tables()[0].rows is not None
         chart = again.chart()
         assert chart is None or chart.to_dict()
+
+    def test_says_how_exact_it_is(self, name, example, cohorts):
+        stated = _conduct(name, example, cohorts).exactness
+        result = find(name).result.__name__
+        assert stated is not None, f"give {result} a `statement()`: exactly(...) or approximately(...)"
+        assert stated.encoding_error == 3 * 2.0**-73
+        assert stated.rows is not None
+        assert stated.exact or "because" in stated.basis or "," in stated.basis, f"{result}: say why it is approximate"
+
+    def test_says_what_was_done_with_a_reference(self, name, example, cohorts):
+        result = _conduct(name, example, cohorts)
+        lacks = f"give {type(result).__name__} an `in_words()`: what was fitted, estimator, cohort effect, std. errors"
+        assert len(result.in_words()) > 40, lacks
+        assert result.in_words() in result.methods()
+        text, _, sources = result.methods().partition("References: ")
+        assert re.search(r"\(\d{4}", sources), "the docstring of the analysis ends in `Source: Author (year), where.`"
+        assert "None" not in text
+        assert "nan" not in text.split()
+
+    def test_shows_itself_in_a_notebook_and_as_a_frame(self, name, example, cohorts):
+        result = _conduct(name, example, cohorts)
+        shown, summary = unescape(result._repr_html_()), " ".join(result.summary().split())
+        assert "<table" in shown
+        assert all(words in shown and words in summary for _, words in result.exactness.facts())
+        assert len(result.to_frame("pandas").columns) > 0
 
     def test_a_node_answers_from_data_alone(self, name, example, cohorts):
         data = cohorts[0]

@@ -16,7 +16,7 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 import cohortium
-from cohortium import cli, options, programs, settings
+from cohortium import cli, connected, options, programs, settings
 from cohortium.analysis import Params, registry
 from cohortium.errors import FormulaError
 
@@ -251,9 +251,16 @@ class OddParams(Params):
 def test_values_of_several_types_are_json_or_text():
     line = ["--either", "many", "--level", "2", "--table", '{"a": 1}']
     command = click.Command("odd", params=options.options(OddParams), callback=lambda **given: given)
-    given = command.main(line, standalone_mode=False)
+    given = {name: value for name, value in command.main(line, standalone_mode=False).items() if value is not None}
     assert given == {"either": "many", "level": 2, "table": {"a": 1}}
     assert OddParams.parse(given).level == 2
+
+
+def test_every_analysis_can_be_asked_of_a_subgroup_and_says_so_last():
+    command = click.Command("odd", params=options.options(OddParams), callback=lambda **given: given)
+    assert [option.name for option in command.params] == ["either", "level", "table", "where", "complete"]
+    given = command.main(["--where", "age >= 40", "--complete", "bmi, age"], standalone_mode=False)
+    assert (given["where"], given["complete"]) == ("age >= 40", ["bmi", "age"])
 
 
 @pytest.mark.parametrize("name", sorted(registry()))
@@ -268,7 +275,7 @@ def test_every_analysis_has_a_command_that_explains_itself(name):
 def test_no_parameter_hides_an_option_that_every_command_has(name):
     params = (registry().get(name) or AVERAGE).params
     own = {flag for option in options.options(params) for flag in [*option.opts, *option.secondary_opts]}
-    general = [*cli._asking_options(), *cli._connection_options()]
+    general = [*cli._asking_options(), *connected.connection_options()]
     assert not own & {flag for option in general for flag in [*option.opts, *option.secondary_opts]}
     assert all(isinstance(option, click.Option) for option in options.options(params))
 

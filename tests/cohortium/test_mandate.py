@@ -41,7 +41,7 @@ from cohortium.signing import (
 
 
 def test_an_honest_chain_is_accepted():
-    assert Chain().verify() == Mandate(ROSTER, PERMIT, JOB)
+    assert Chain().verify() == Mandate(ROSTER, PERMIT, JOB, text(RESEARCHER))
 
 
 LATER = {"version": 2, "previous": ROSTER.digest()}

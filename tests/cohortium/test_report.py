@@ -229,9 +229,9 @@ def test_a_bundle_holds_what_a_reader_without_cohortium_needs(tmp_path):
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         assert names[:4] == ["manifest.json", "result.json", "summary.txt", "report.html"]
-        assert names[4:] == ["tables/1-coefficients.csv", "tables/2-people-cells.csv"]
+        assert names[4:] == ["methods.txt", "tables/1-coefficients.csv", "tables/2-people-cells.csv"]
         manifest = json.loads(archive.read("manifest.json"))
-        rows = list(csv.DictReader(io.StringIO(archive.read(names[4]).decode())))
+        rows = list(csv.DictReader(io.StringIO(archive.read(names[5]).decode())))
     assert manifest["analysis"] == "shown"
     assert manifest["cohortium"] == cohortium.__version__
     assert rows[0]["estimate"] == "152.1334567"

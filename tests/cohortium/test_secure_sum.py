@@ -16,6 +16,7 @@ from cohortium.errors import InvalidQuestion, NodeFailed
 from cohortium.keys import public_text
 from cohortium.masks import Asked, agree
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
+from cohortium.rules import VOTING
 from cohortium.secure_sum import Layout, Vector, add_masked, add_up, decode, encode, flatten, mask, unmasked
 
 
@@ -143,8 +144,8 @@ def test_a_masked_sum_is_the_sum_to_the_last_bit_in_any_order():
 def test_marks_of_withheld_cells_travel_masked():
     answers = masked([terms(seed) for seed in range(4)])
     names = [name for name, _ in answers["east"].layout.fields]
-    assert names == ["cells", "cells.withheld", "failed", "groups", "information", "n", "score"]
-    start = 6
+    assert names == [".refused", "cells", "cells.withheld", "failed", "groups", "information", "n", "score"]
+    start = len(VOTING) + 6
     marks = [a.limbs[start : start + 6] for a in answers.values()]
     assert all(np.all(m[:, 1] != 0) for m in marks), "a mark could be read from its bytes"
 
@@ -152,7 +153,7 @@ def test_marks_of_withheld_cells_travel_masked():
 def test_a_masked_answer_travels_as_16_bytes_per_entry():
     answer = masked([terms(0)])["east"]
     content = answer.to_bytes()
-    assert len(content) == 16 * answer.layout.size == 16 * (1 + 4 + 3 + 9 + 6 + 6 + 1)
+    assert len(content) == 16 * answer.layout.size == 16 * (len(VOTING) + 1 + 4 + 3 + 9 + 6 + 6 + 1)
     layout = Layout.model_validate_json(answer.layout.model_dump_json())
     again = Vector.from_bytes(layout, content)
     np.testing.assert_array_equal(again.limbs, answer.limbs)

@@ -116,7 +116,7 @@ def test_a_refusal_is_told_with_its_rule(coordinator, ended):
     assert (view.problem.kind, view.problem.rule, view.problem.cohort) == ("Refused", "min_people", "north")
 
 
-def test_a_node_that_refuses_is_named(start_coordinator, ended):
+def test_a_node_that_refuses_for_what_is_in_its_rows_is_not_named(start_coordinator, ended):
     from node.disclosure import Policy
 
     strict = node_of("south", [4])
@@ -124,7 +124,21 @@ def test_a_node_that_refuses_is_named(start_coordinator, ended):
     link = FakeLink({"north": node_of("north", [1]), "south": strict, "west": node_of("west", [2])})
     coordinator = start_coordinator(link)
     view = ended(coordinator, submit(coordinator))
-    assert (view.state, view.problem.kind, view.problem.cohort) == ("refused", "Refused", "south")
+    assert (view.state, view.problem.kind, view.problem.rule) == ("refused", "Refused", "min_people")
+    assert view.problem.cohort is None
+    assert "south" not in view.problem.message
+    assert link.rounds_asked() == [1]
+
+
+def test_a_node_that_refuses_whatever_its_rows_are_is_named(start_coordinator, ended):
+    from node.disclosure import Policy
+
+    strict = node_of("south", [4])
+    strict.node.policy = Policy()
+    link = FakeLink({"north": node_of("north", [1]), "south": strict, "west": node_of("west", [2])})
+    coordinator = start_coordinator(link)
+    view = ended(coordinator, submit(coordinator, cohorts=("north", "south")))
+    assert (view.state, view.problem.rule, view.problem.cohort) == ("refused", "insecure", "south")
 
 
 def test_an_answer_that_is_no_answer_fails_the_job_and_names_the_cohort(start_coordinator, ended):

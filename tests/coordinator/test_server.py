@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from itertools import product
 
 import httpx
 import pytest
@@ -56,6 +57,8 @@ class Running:
         self.ready = self.process.stdout.readline()
         assert self.ready.startswith("ready:"), self.log.read_text()
         self.url = self.ready.split()[3].removesuffix("/api/v1,")
+        self.ports = [int(port) for port in re.findall(r":(\d+)", self.ready)]
+        assert len(self.ports) == 2
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -182,13 +185,22 @@ def test_three_gigabytes_are_turned_down_at_once(folder, declared):
         assert peak_memory(coordinator.process.pid) < 500 * 2**20
 
 
-def test_an_endless_head_is_cut_off(folder):
+def test_an_endless_head_is_cut_off_on_both_ports(folder):
     with running(folder) as coordinator, client(coordinator, folder, "") as http:
-        for piece in (2**17, 2**22):
+        for port, piece in product(coordinator.ports, (2**17, 2**22)):
             # It may be cut off while it is being sent; then the answer is lost on the way.
             with suppress(httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
-                assert 400 <= http.get("/health", headers={"X": "a" * piece}).status_code < 500
+                assert http.get(f"https://localhost:{port}/api/v1/health", headers={"X": "a" * piece}).status_code in (
+                    400,
+                    431,
+                )
         assert http.get("/health").status_code == 200
+
+
+def test_both_ports_ask_to_be_reached_over_tls_only(folder):
+    with running(folder) as coordinator, client(coordinator, folder, "") as http:
+        for port in coordinator.ports:
+            assert "max-age" in http.get(f"https://localhost:{port}/api/v1/health").headers["strict-transport-security"]
 
 
 @pytest.mark.parametrize(
@@ -259,10 +271,9 @@ def peak_memory(pid):
 
 def test_a_renewed_certificate_is_taken_up_on_both_ports_and_a_broken_one_is_not(folder):
     with running(folder) as coordinator:
-        ports = [int(port) for port in re.findall(r":(\d+)", coordinator.ready)]
 
         def served():
-            return [ssl.get_server_certificate(("localhost", port)) for port in ports]
+            return [ssl.get_server_certificate(("localhost", port)) for port in coordinator.ports]
 
         before = served()
         assert len(set(before)) == 1

@@ -5,58 +5,20 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Annotated
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field
+from trusted_net import COHORTS, Net, Total, asked, problem, totals, vector
 
 from cohortium import analysis as contract
-from cohortium.analysis import Params, Rounds, ask
-from cohortium.chain import Head, verify_chain, verify_head
-from cohortium.data import Data
-from cohortium.dictionary import Dictionary, Variable
+from cohortium.chain import Head, verify_head
 from cohortium.documents import Answer
 from cohortium.keys import public_text
-from cohortium.masks import Asked
-from cohortium.messages import AnswerMessage, Greeting, Introduction, Position, QuestionMessage
-from cohortium.quantities import Array, Count, SumOver, Sums
-from cohortium.result import Result
-from cohortium.secure_sum import Vector, add_masked
+from cohortium.messages import AnswerMessage, Greeting, Introduction, Position
+from cohortium.secure_sum import add_masked
 from cohortium.signing import Signed, new_nonce, sign, verify_answer
-from node.answer import CohortNode
 from node.disclosure import Policy
-from node.memory import Memory
-from node.trusted import Trust, TrustedNode
-from simulation.ceremony import Ceremony
-
-DICTIONARY = Dictionary(name="d", version="1", variables={"x": Variable(type="number"), "y": Variable(type="number")})
-COHORTS = ("north", "south", "west")
-
-
-class TotalParams(Params):
-    variable: str = Field(description="What to add up.")
-    peek: str | None = Field(None, description="Read another variable without saying so.")
-
-
-class Total(Sums):
-    n: Count
-    total: Annotated[Array, SumOver("n")]
-
-
-def total(data: Data, params: TotalParams, scale: float) -> Total:
-    if scale == 13:
-        raise ValueError("whatever")
-    if scale == 7:
-        data["y"].sum()
-    return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True))
-
-
-def totals(params: TotalParams) -> Rounds[Result]:
-    """A total."""
-    answer = yield from ask(total, scale=1.0)
-    return Result(n=int(answer.n))
 
 
 @pytest.fixture(autouse=True)
@@ -66,82 +28,9 @@ def _registered(monkeypatch):
     monkeypatch.setattr(contract, "registry", lambda: known)
 
 
-class Net:
-    """Three nodes and everybody's keys."""
-
-    def __init__(self, folder, policy=None, cohorts=COHORTS):
-        self.folder, self.policy = folder, policy or Policy()
-        self.ceremony = Ceremony("net", cohorts)
-        self.permit = self.ceremony.permit("s")
-        self.now = self.ceremony.now
-        self.data = {c: np.random.default_rng(i).normal(size=20) for i, c in enumerate(cohorts)}
-        self.nodes = {cohort: self.node(cohort) for cohort in cohorts}
-
-    def node(self, cohort):
-        keys = self.ceremony.nodes[cohort]
-        memory = Memory(self.folder / f"{cohort}.db", cohort, keys.identity)
-        columns = {"x": self.data[cohort], "y": self.data[cohort]}
-        node = CohortNode(cohort, Data(DICTIONARY, columns, 20), self.policy)
-        trust = Trust("net", self.ceremony.authority_key, keys)
-        return TrustedNode(node, trust, memory, clock=lambda: self.now)
-
-    def job(self, cohorts=None, permit=None, **changes):
-        params = changes.pop("params", {"variable": "x"})
-        return self.ceremony.job(permit or self.permit, "totals", params, DICTIONARY.digest, cohorts, **changes)
-
-    def question(self, signed, permit=None, **changes):
-        document = signed.document
-        fields = {
-            "job": document.digest(),
-            "round": 1,
-            "analysis": document.analysis,
-            "statistic": "total",
-            "params": document.params,
-            "dictionary": document.dictionary,
-            "cohorts": document.cohorts,
-            "papers": self.ceremony.papers(permit or self.permit, signed),
-        }
-        return QuestionMessage(**fields | changes)
-
-    def ask(self, cohort, question, scale=1.0):
-        return self.nodes[cohort].answer("question", question.to_bytes({"scale": np.asarray(scale)}))
-
-    def events(self, cohort):
-        key = public_text(self.ceremony.nodes[cohort].identity.public_key())
-        return verify_chain(self.nodes[cohort].memory.journal(), key, owner=cohort)
-
-
 @pytest.fixture
 def net(tmp_path):
     return Net(tmp_path)
-
-
-def problem(reply):
-    message, arrays = AnswerMessage.from_bytes(reply)
-    assert arrays == {}
-    return message.problem
-
-
-def vector(reply):
-    message, arrays = AnswerMessage.from_bytes(reply)
-    assert message.problem is None, message.problem
-    return Vector.from_bytes(message.layout, arrays["vector"].tobytes())
-
-
-def asked(job, scale=1.0):
-    return Asked(
-        network="net",
-        job=job.document.digest(),
-        round=1,
-        analysis="totals",
-        version=job.document.version,
-        statistic="total",
-        params=job.document.params,
-        broadcast={"scale": np.asarray(scale)},
-        dictionary=job.document.dictionary,
-        roster=job.document.roster,
-        cohorts=job.document.cohorts,
-    )
 
 
 def test_the_masked_answers_add_up_and_are_signed(net):
@@ -291,9 +180,10 @@ def test_a_statistic_cannot_read_what_the_permit_does_not_name(net):
 def test_a_refusal_stands(net):
     net.nodes["north"].node.policy = Policy(min_people=100)
     job = net.job()
-    assert problem(net.ask("north", net.question(job))).kind == "Refused"
+    first = net.ask("north", net.question(job))
+    assert (net.events("north")[-1].event, net.events("north")[-1].details["rule"]) == ("refused", "min_people")
     net.nodes["north"].node.policy = Policy()
-    assert problem(net.ask("north", net.question(job))).kind == "Refused"
+    assert net.ask("north", net.question(job)) == first
     assert problem(net.ask("north", net.question(job), scale=2.0)).kind == "AlreadyAnswered"
 
 

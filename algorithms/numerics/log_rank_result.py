@@ -1,0 +1,82 @@
+"""What a comparison of survival between groups found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from algorithms.numerics.chi_squared import ChiSquared
+from cohortium import report
+from cohortium.exactness import POOLED, Exactness, exactly, lacking
+from cohortium.result import Estimate, Result
+
+if TYPE_CHECKING:
+    import altair
+
+
+class Group(BaseModel):
+    """One group of the comparison."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    n: int = Field(description="People followed.")
+    observed: int = Field(description="People who had the event.")
+    expected: float = Field(description="How many would have, had the groups the same hazard.")
+    rmst: float | None = Field(None, description="Mean survival time restricted to the horizon.")
+    rmst_se: float | None = Field(None, description="Its standard error.")
+
+
+class LogRankResult(Result):
+    """A comparison of survival between groups."""
+
+    formula: str = Field(description="The formula as it was asked.")
+    groups: dict[str, Group] = Field(description="The groups, by name.")
+    test: ChiSquared = Field(description="Log-rank test of no difference.")
+    variance: tuple[tuple[float, ...], ...] = Field(
+        description="Covariance of observed less expected, by the order of `groups`."
+    )
+    horizon: float | None = Field(None, description="End of the restricted mean.")
+    rmst_differences: dict[str, Estimate] | None = Field(
+        None, description="Restricted mean survival time of each group less that of the first."
+    )
+    missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
+    no_follow_up: int | None = Field(description="People whose follow-up has no length.")
+
+    def in_words(self) -> str:
+        """Test, strata and restricted means."""
+        within = "within cohorts" if self.cohort_effect == "stratified" else "over all cohorts on a grid of times"
+        means = ""
+        if self.horizon is not None:
+            means = f" Restricted mean survival times to {self.horizon:g} were compared from Kaplan-Meier curves."
+        return f"{self.formula} was compared by a log-rank test {within}.{means}"
+
+    def statement(self) -> Exactness:
+        """Equal to the pooled test, stratified by cohort or on the grid of times."""
+        by = ", stratified by cohort" if self.cohort_effect == "stratified" else ", times rounded up to the grid"
+        none = {} if self.no_follow_up == 0 else {"no follow-up": self.no_follow_up}
+        return exactly(f"{POOLED}{by}", excluded=lacking(self.missing) | none)
+
+    def tables(self) -> list[report.Table]:
+        """Groups, the test, and the differences in restricted mean survival."""
+        restricted = (f"mean to {self.horizon:g}", "std. error") if self.horizon is not None else ()
+        rows = tuple(
+            (name, g.n, g.observed, g.expected, *((g.rmst, g.rmst_se) if restricted else ()))
+            for name, g in self.groups.items()
+        )
+        t = self.test
+        tables = [
+            report.Table("Groups", ("group", "people", "observed", "expected", *restricted), rows),
+            report.Table("Log-rank test", ("chi-squared", "df", "p"), ((t.statistic, t.df, t.p_value),)),
+        ]
+        if self.rmst_differences is not None:
+            columns = ("difference", "estimate", "std. error", "z", "p", "CI low", "CI high")
+            estimates = tuple((name, *e.model_dump().values()) for name, e in self.rmst_differences.items())
+            tables.append(report.Table("Restricted mean survival", columns, estimates))
+        return tables
+
+    def chart(self) -> altair.TopLevelMixin | None:
+        """The differences in restricted mean survival, if there are any."""
+        from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
+
+        return charts.forest(self.rmst_differences, None) if self.rmst_differences else None
