@@ -13,11 +13,11 @@ from algorithms.numerics.cumulative_incidence import CauseTable, cause_table, gr
 from algorithms.numerics.groups import whole
 from algorithms.numerics.incidence_result import CompetingRisksResult, group_incidences
 from algorithms.numerics.life_table import IntervalType
-from algorithms.numerics.time_grid import grid_times, group_codes
+from algorithms.numerics.time_grid import grid_times, group_codes, stops_before_start
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
-from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
+from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table, TimeGrid
 
 
 class CompetingRisksParams(CausesParams):
@@ -36,6 +36,8 @@ class CauseTables(Sums):
     excluded: Table
     missing: Table
     no_follow_up: Table
+    backwards: Table
+    without_events: Flag
     entries: TimeGrid
     exits: TimeGrid
     events: Annotated[Array, SumOver("exits")]
@@ -46,12 +48,13 @@ def cause_tables(data: Data, params: CompetingRisksParams) -> CauseTables:
     shape, causes = (len(params.groups), params.points + 1), len(params.causes)
     moves, events = np.zeros((2, *shape)), np.zeros((*shape, causes))
     variables = params.row_variables
-    complete = no_follow_up = 0
+    complete = no_follow_up = backwards = 0
     for block in data.blocks(variables):
         complete += len(block)
         entry, leaving, cut = grid_times(block, params)
         status = np.where(cut, 0, params.status(block))
         follows = entry < leaving
+        backwards += stops_before_start(block, params)
         no_follow_up += int(np.count_nonzero(~follows))
         # Between a start and a stop on the same grid point there is no time to be at risk.
         used = follows if params.delayed else np.ones_like(follows)
@@ -65,7 +68,9 @@ def cause_tables(data: Data, params: CompetingRisksParams) -> CauseTables:
         n=moves[0].sum(),
         excluded=np.array(float(len(data) - complete)),
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in variables]),
-        no_follow_up=np.array(float(no_follow_up)),
+        no_follow_up=np.array(float(no_follow_up - backwards)),
+        backwards=np.array(float(backwards)),
+        without_events=float(bool(moves[1].any()) and not events.any()),
         entries=moves[0],
         exits=moves[1],
         events=events,
@@ -111,6 +116,7 @@ def competing_risks(params: CompetingRisksParams) -> Rounds[CompetingRisksResult
         tests=_gray_tests(total, params) if len(tables) > 1 else {},
         missing={name: whole(c) for name, c in zip(variables, np.atleast_1d(total.missing), strict=True)},
         no_follow_up=whole(float(total.no_follow_up)),
+        backwards=whole(float(total.backwards)),
         warnings=tuple(_warnings(total, tables, params)),
     )
 
@@ -141,4 +147,8 @@ def _warnings(total: CauseTables, tables: dict[str, CauseTable], params: Competi
     if total.no_follow_up != 0:  # NaN, which differs from 0, where it is withheld
         what = "are never at risk and are left out" if params.delayed else "are at risk at time 0 only"
         found.append(f"Some people's follow-up has no length on the time grid: they {what}.")
+    if total.backwards != 0:
+        found.append("Some rows stop before they start: a mistake in the data. They are left out.")
+    if total.without_events:
+        found.append(f"{total.without_events:g} of the cohorts have follow-up and no event at all.")
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics import cox_preparation
-from algorithms.numerics.by_cohort import PooledFit, by_cohort, forbidden
+from algorithms.numerics.by_cohort import PooledFit, by_cohort
 from algorithms.numerics.cox_diagnostics import diagnostics, piecewise_diagnostics
 from algorithms.numerics.cox_inference import (
     Findings,
@@ -24,7 +24,7 @@ from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.cut_points import intervals, objections  # noqa: F401 - a statistic as well
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, sums_on_grid
 from algorithms.numerics.newton import Evaluate, Fit, Model, Steps, maximise
-from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, own_fit
+from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, forbidden, own_fit
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, likelihood
 from algorithms.numerics.piecewise import PiecewiseSums, piecewise_sums  # noqa: F401 - the latter is a statistic as well
 from algorithms.numerics.piecewise_fit import PiecewiseFit, Totals, covariates_only, joint, piecewise_model

@@ -10,14 +10,15 @@ import numpy as np
 from pydantic import Field
 
 from algorithms.numerics.life_table import IntervalType, LifeTable, life_table
+from algorithms.numerics.risk_table import risk_table
 from algorithms.numerics.survival_curves import Curve, Point, chart_rows, curve_of, round_times
-from algorithms.numerics.time_grid import TimeGridParams, follow_up, group_codes
+from algorithms.numerics.time_grid import TimeGridParams, follow_up, group_codes, stops_before_start
 from cohortium import report
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
 from cohortium.exactness import POOLED, Exactness, exactly, lacking
-from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
+from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table, TimeGrid
 from cohortium.result import Result
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class LifeTables(Sums):
     excluded: Table
     missing: Table
     no_follow_up: Table
+    backwards: Table
+    without_events: Flag
     entries: TimeGrid
     exits: TimeGrid
     events: Annotated[Array, SumOver("exits")]
@@ -58,12 +61,13 @@ def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
     shape = (len(params.groups), params.points + 1)
     tables = np.zeros((3, *shape))
     variables = [name.name for name in params.formula.names]
-    complete = no_follow_up = 0
+    complete = no_follow_up = backwards = 0
     for block in data.blocks(variables):
         complete += len(block)
         entry, leaving, event = follow_up(block, params)
         group = group_codes(block, params)
         moves = entry < leaving
+        backwards += stops_before_start(block, params)
         no_follow_up += int(np.count_nonzero(~moves))
         # Between a start and a stop on the same grid point there is no time to be at risk.
         used = moves if params.delayed else np.ones_like(moves)
@@ -74,7 +78,9 @@ def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
         n=tables[0].sum(),
         excluded=np.array(float(len(data) - complete)),
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in variables]),
-        no_follow_up=np.array(float(no_follow_up)),
+        no_follow_up=np.array(float(no_follow_up - backwards)),
+        backwards=np.array(float(backwards)),
+        without_events=float(bool(tables[1].any()) and not tables[2].any()),
         entries=tables[0],
         exits=tables[1],
         events=tables[2],
@@ -93,6 +99,7 @@ class KaplanMeierResult(Result):
     curves: dict[str, Curve] = Field(description="The curves, by group.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
     no_follow_up: int | None = Field(description="People whose follow-up has no length on the grid.")
+    backwards: int | None = Field(None, description="Rows left out because they stop before they start.")
 
     def __getitem__(self, group: str) -> Curve:
         return self.curves[group]
@@ -114,13 +121,16 @@ class KaplanMeierResult(Result):
 
     def statement(self) -> Exactness:
         """Equal to the pooled curves on the grid of times."""
-        none = {} if self.no_follow_up == 0 else {"no follow-up": self.no_follow_up}
+        left = {"no follow-up": self.no_follow_up, "stop before start": self.backwards}
+        none = {reason: count for reason, count in left.items() if count != 0}
         return exactly(f"{POOLED}, times rounded up to the grid", excluded=lacking(self.missing) | none)
 
     def tables(self) -> list[report.Table]:
         """One row per group; then the curves at a handful of times."""
         level = f"{100 * self.confidence:g}% CI"
-        restricted = (f"mean to {self.horizon:g}", "std. error") if self.horizon is not None else ()
+        restricted: tuple[str, ...] = ()
+        if self.horizon is not None:
+            restricted = (f"mean to {self.horizon:g}", "std. error", f"{level} low", f"{level} high")
         columns = ("group", "people", "events", "median", f"{level} low", f"{level} high", *restricted)
         rows = tuple(_group_row(name, curve) for name, curve in self.curves.items())
         times = round_times(max(c.time[-1] for c in self.curves.values()))
@@ -131,7 +141,8 @@ class KaplanMeierResult(Result):
             for name, p in points
             if math.isfinite(p.survival)
         )
-        return [report.Table("Groups", columns, rows), report.Table("Survival", shown, kept)]
+        at_risk = risk_table({name: (c.time, c.at_risk) for name, c in self.curves.items()}, times)
+        return [report.Table("Groups", columns, rows), report.Table("Survival", shown, kept), at_risk]
 
     def to_frame(self, backend: str | None = None) -> Any:
         """The whole curves as a data frame, one row per group and time; `backend` as for every result."""
@@ -191,6 +202,7 @@ def kaplan_meier(params: KaplanMeierParams) -> Rounds[KaplanMeierResult]:
         },
         missing={name: _whole(count) for name, count in zip(variables, total.missing, strict=True)},
         no_follow_up=_whole(float(total.no_follow_up)),
+        backwards=_whole(float(total.backwards)),
         warnings=tuple(_warnings(total, tables, params)),
     )
 
@@ -200,6 +212,10 @@ def _warnings(total: LifeTables, tables: dict[str, LifeTable], params: KaplanMei
     if total.no_follow_up != 0:  # NaN, which differs from 0, where it is withheld
         what = "are never at risk and are left out" if params.delayed else "are at risk at time 0 only"
         found.append(f"Some people's follow-up has no length on the time grid: they {what}.")
+    if total.backwards != 0:
+        found.append("Some rows stop before they start: a mistake in the data. They are left out.")
+    if total.without_events:
+        found.append(f"{total.without_events:g} of the cohorts have follow-up and no event at all.")
     for group, table in tables.items():
         if params.horizon is not None and table.time[-1] < params.horizon and table.survival[-1] > 0:
             found.append(f"Nobody of {group} is followed to the horizon; its curve is carried on at the last level.")
@@ -208,7 +224,11 @@ def _warnings(total: LifeTables, tables: dict[str, LifeTable], params: KaplanMei
 
 def _group_row(name: str, curve: Curve) -> tuple[str | float | int | None, ...]:
     median = (m if math.isfinite(m) else "not reached" for m in (curve.median, curve.median_low, curve.median_high))
-    return (name, curve.n, curve.n_events, *median, *(() if curve.rmst is None else (curve.rmst, curve.rmst_se)))
+    return (name, curve.n, curve.n_events, *median, *(() if curve.rmst is None else _restricted(curve)))
+
+
+def _restricted(curve: Curve) -> tuple[float | None, ...]:
+    return (curve.rmst, curve.rmst_se, curve.rmst_low, curve.rmst_high)
 
 
 def _whole(count: Any) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -16,17 +16,15 @@ from algorithms.numerics.follow_up import crossed, read_follow_up
 from algorithms.numerics.hypergeometric import hypergeometric
 from algorithms.numerics.life_table import LifeTable, life_table, restricted_mean
 from algorithms.numerics.log_rank_result import Group, LogRankResult
+from algorithms.numerics.pairwise import compared, pair_sums, pairs_of
 from algorithms.numerics.risk_sets import own_risk_sets
 from algorithms.numerics.time_grid import TimeGridParams, group_codes, names_of_groups
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion
 from cohortium.formula import Factor
-from cohortium.quantities import Array, Count, Counts, SumOver, Sums, Table
+from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 from cohortium.result import CohortEffect, Estimate, wald
-
-if TYPE_CHECKING:
-    pass
 
 
 class LogRankParams(TimeGridParams):
@@ -97,9 +95,13 @@ class ObservedExpected(Sums):
     excluded: Table
     missing: Table
     no_follow_up: Table
+    backwards: Table
+    without_events: Flag
+    pair_people: Counts
     observed: Annotated[Array, SumOver("people")]
     expected: Annotated[Array, SumOver("people")]
     variance: Annotated[Array, SumOver("people")]
+    pairs: Annotated[Array, SumOver("pair_people")]
 
 
 def observed_expected(data: Data, params: LogRankParams) -> ObservedExpected:
@@ -119,16 +121,22 @@ def observed_expected(data: Data, params: LogRankParams) -> ObservedExpected:
         at_risk[j] = sets.from_the_end(leaving[:-1])
         events[j] = np.bincount(sets.last[sets.event], mine[sets.event], sets.nowhere)
     expected, variance = hypergeometric(at_risk, events)
+    people = np.bincount(group[used], minlength=groups).astype(np.float64)
+    backwards = 0.0 if start is None else float(np.count_nonzero(stop < start))
     return ObservedExpected(
         n=sets.rows,
         events=sets.events,
-        people=np.bincount(group[used], minlength=groups).astype(np.float64),
+        people=people,
         excluded=np.array(float(len(data) - len(stop))),
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in variables]),
-        no_follow_up=np.array(float(sets.no_follow_up)),
+        no_follow_up=np.array(float(sets.no_follow_up) - backwards),
+        backwards=np.array(backwards),
+        without_events=float(sets.rows > 0 and not sets.events),
+        pair_people=np.array([people[a] + people[b] for a, b in pairs_of(groups)]),
         observed=events.sum(axis=1),
         expected=expected,
         variance=variance,
+        pairs=pair_sums(at_risk, events),
     )
 
 
@@ -139,52 +147,64 @@ def log_rank(params: LogRankParams) -> Rounds[LogRankResult]:
     Do groups differ in how soon the event happens? Observed events are compared with those expected at each event
     time if all groups had the same hazard. With cohort_effect "stratified" each cohort makes the comparison by its own
     exact times and only its sums leave it; with "common" people of all cohorts are compared with each other, on the
-    grid of times. Further strata by `strata(v)`. With `horizon` also the differences in mean survival up to then.
+    grid of times. Further strata by `strata(v)`. Every two groups are compared as well, with Peto's one-step estimate
+    of their hazard ratio and p-values adjusted by Holm's method. With `horizon` also the differences in mean survival
+    up to then.
     Source: Mantel (1966), Cancer Chemother Rep 50:163; Peto & Peto (1972), JRSSA 135:185.
     """
     own = (yield from ask(observed_expected)) if params.stratified else None
     grid = (yield from ask(life_tables)) if params.needs_grid else None
-    if own is not None:
-        n, people, observed, expected, variance = own.n, own.people, own.observed, own.expected, own.variance
-    else:
-        assert grid is not None
-        n, people, observed, expected, variance = _from_grid(grid, params)
-    there = np.flatnonzero(people)
+    counted = own if own is not None else grid
+    assert counted is not None
+    found = counted if isinstance(counted, ObservedExpected) else _from_grid(counted, params)
+    there = np.flatnonzero(found.people)
     if len(there) < 2:
         raise CannotEstimate("Fewer than two of the groups have anybody in them, so there is nothing to compare.")
     names = [params.compared[j] for j in there]
     tables = {} if grid is None or params.horizon is None else _life_tables(grid, params)
     means = {name: restricted_mean(table, params.horizon or 0.0) for name, table in tables.items()}
-    counted = own if own is not None else grid
-    assert counted is not None
     variables = [name.name for name in params.formula.names]
     return LogRankResult(
-        n=round(n),
+        n=round(counted.n),
         n_excluded=_whole(counted.excluded),
         cohort_effect=params.cohort_effect,
         formula=str(params.formula),
-        groups=_groups(names, people[there], observed[there], expected[there], means),
-        test=_test(observed - expected, variance),
-        variance=tuple(tuple(map(float, row)) for row in variance[np.ix_(there, there)]),
+        groups=_groups(names, found.people[there], found.observed[there], found.expected[there], means),
+        test=_test(found.observed - found.expected, found.variance),
+        variance=tuple(tuple(map(float, row)) for row in found.variance[np.ix_(there, there)]),
+        pairs=compared(np.asarray(found.pairs), params.compared, params.confidence),
         horizon=params.horizon,
         rmst_differences=_differences(means, params.confidence) if means else None,
         missing={name: _whole(count) for name, count in zip(variables, counted.missing, strict=True)},
         no_follow_up=_whole(counted.no_follow_up),
-        warnings=tuple(_warnings(params, names, expected[there], counted, tables)),
+        backwards=_whole(counted.backwards),
+        warnings=tuple(_warnings(params, names, found.expected[there], counted, tables)),
     )
 
 
-def _from_grid(grid: LifeTables, params: LogRankParams) -> tuple[float, Array, Array, Array, Array]:
-    """People, and observed and expected events with their covariance, by group, summed over the strata of the grid."""
+class _Found(NamedTuple):
+    """What is compared by group, and of every two groups, summed over strata."""
+
+    people: Array
+    observed: Array
+    expected: Array
+    variance: Array
+    pairs: Array
+
+
+def _from_grid(grid: LifeTables, params: LogRankParams) -> _Found:
+    """The comparison over all cohorts, summed over the strata of the grid."""
     shape = (len(params.compared), params.strata, params.points + 1)
     entries, exits, events = (a.reshape(shape) for a in (grid.entries, grid.exits, grid.events))
     expected, variance = np.zeros(shape[0]), np.zeros((shape[0], shape[0]))
+    pairs = np.zeros((len(pairs_of(shape[0])), 2))
     entered = np.cumsum(entries, axis=2) - entries if params.delayed else entries.sum(axis=2, keepdims=True)
     at_risk = entered - (np.cumsum(exits, axis=2) - exits)
     for stratum in range(params.strata):
         found = hypergeometric(at_risk[:, stratum], events[:, stratum])
         expected, variance = expected + found[0], variance + found[1]
-    return grid.n, exits.sum(axis=(1, 2)), events.sum(axis=(1, 2)), expected, variance
+        pairs += pair_sums(at_risk[:, stratum], events[:, stratum])
+    return _Found(exits.sum(axis=(1, 2)), events.sum(axis=(1, 2)), expected, variance, pairs)
 
 
 def _life_tables(grid: LifeTables, params: LogRankParams) -> dict[str, LifeTable]:
@@ -236,6 +256,11 @@ def _warnings(
         found.append("Fewer than five events are expected in a group: the chi-squared distribution is a rough guide.")
     if counted.no_follow_up != 0:  # NaN, which differs from 0, where it is withheld
         found.append("Some people's follow-up has no length.")
+    if counted.backwards != 0:
+        found.append("Some rows stop before they start: a mistake in the data. They are left out.")
+    if counted.without_events:
+        silent = "with comparisons within cohorts they tell nothing" if params.stratified else "they add people at risk"
+        found.append(f"{counted.without_events:g} of the cohorts have follow-up and no event at all: {silent}.")
     for group, table in tables.items():
         if params.horizon is not None and table.time[-1] < params.horizon and table.survival[-1] > 0:
             found.append(f"Nobody of {group} is followed to the horizon; its curve is carried on at the last level.")

@@ -83,6 +83,8 @@ class Sums:
     """
 
     kinds: ClassVar[Mapping[str, Kind]]
+    least_cohorts: ClassVar[int] = 0
+    """Fewest cohorts in whose sum one's own part cannot be worked out. Of fewer it is each cohort's own figure."""
 
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)

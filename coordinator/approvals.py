@@ -19,8 +19,12 @@ from coordinator.ask import Channel, OpenChannel, ask
 
 log = structlog.get_logger()
 
-PAUSE: Final = 2.0
-"""Seconds between two looks at a node: how long a decision may take to be noticed."""
+PAUSE: Final = 1.0
+"""Seconds between two looks at a node, at first: an operator may be at it already."""
+LONGEST_PAUSE: Final = 5.0
+"""Seconds that a decision may take to be noticed, however long it was waited for."""
+LOOKS: Final = 200
+"""Looks on one line, because SuperLink remembers something of each message until its run ends."""
 MOST_JOBS: Final = 10_000
 """Jobs that one look asks about; see `Undecided`."""
 
@@ -63,13 +67,16 @@ class Approvals:
 
     def _follow(self, cohort: str) -> None:
         """Ask a node for as long as any job waits for it. One that is away is asked when it is back."""
+        pause = self._pause
         try:
-            with self._open_channel(f"approvals of {cohort}") as channel:
-                looks = 0
-                while jobs := self._jobs_of(cohort):
-                    looks += 1
-                    self._settle(cohort, set(jobs) - self._undecided(channel, cohort, jobs, looks))
-                    self._stopping.wait(self._pause)
+            while self._jobs_of(cohort):
+                with self._open_channel(f"approvals of {cohort}") as channel:
+                    for look in range(1, LOOKS + 1):
+                        if not (jobs := self._jobs_of(cohort)):
+                            return
+                        self._settle(cohort, set(jobs) - self._undecided(channel, cohort, jobs, look))
+                        self._stopping.wait(pause)
+                        pause = min(1.1 * pause, LONGEST_PAUSE)
         except Exception as error:
             log.error("approvals", cohort=cohort, error=type(error).__name__)
             self._give_up(cohort)
@@ -83,10 +90,10 @@ class Approvals:
             self._asking[cohort].clear()
             return jobs[:MOST_JOBS]
 
-    def _undecided(self, channel: Channel, cohort: str, jobs: tuple[str, ...], looks: int) -> set[str]:
+    def _undecided(self, channel: Channel, cohort: str, jobs: tuple[str, ...], look: int) -> set[str]:
         words = {cohort: Undecided(jobs=jobs).to_bytes()}
         try:
-            reply = ask(channel, words, kind="undecided", round_=looks, cancelled=self._asking[cohort])[cohort]
+            reply = ask(channel, words, kind="undecided", round_=look, cancelled=self._asking[cohort])[cohort]
             return set(Undecided.from_bytes(reply)[0].jobs)
         except JobCancelled:  # nothing waits for it any more, or the coordinator stops
             return set(jobs)

@@ -40,6 +40,7 @@ from coordinator.approvals import Approvals
 from coordinator.ask import OpenChannel
 from coordinator.audit import Audit
 from coordinator.board import Board
+from coordinator.earlier import naming_earlier_jobs
 from coordinator.problems import Declined, problem_of
 from coordinator.rounds import ReplayDiffers, Rounds
 from coordinator.store import Store, now
@@ -207,7 +208,8 @@ class Jobs:
                 log.info("job interrupted", job=job_id)
                 return
             state = JobState.refused if isinstance(error, Refused) else JobState.failed
-            self._end(job_id, state, problem=problem_of(error, job=job_id))
+            told = naming_earlier_jobs(error, job.view, self._store)
+            self._end(job_id, state, problem=problem_of(told, job=job_id))
 
     def _conduct(self, job: Unfinished) -> Result:
         view = job.view

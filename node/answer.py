@@ -88,7 +88,7 @@ class CohortNode:
                 raise InvalidQuestion(
                     f"This node has version {self.dictionary.version} of the dictionary; the question has another."
                 )
-            if question.per_cohort:
+            if question.per_cohort or tells_apart(question.analysis, question.statistic, len(question.cohorts)):
                 check_per_cohort(self.policy)
             params = self.bound(question.analysis, question.params)
             released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker)
@@ -148,6 +148,11 @@ class CohortNode:
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)
         return bound
+
+
+def tells_apart(analysis: str, statistic: str, cohorts: int) -> bool:
+    """Whether in a sum over so few cohorts each one's own part can be worked out. Raises UnknownName."""
+    return cohorts < find(analysis).sums(statistic).least_cohorts
 
 
 class _Question(Protocol):

@@ -24,6 +24,7 @@ from node.plainly import (
 )
 from node.preview_console import preview
 from node.request_console import approve, refuse, requests
+from node.selection_console import draw, select
 from node.trust_console import journal, member
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 app.command()(member)
 app.command()(journal)
-for command in (requests, preview, approve, refuse):
+for command in (requests, preview, approve, refuse, draw, select):
     app.command()(command)
 
 

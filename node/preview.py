@@ -3,15 +3,20 @@
 The first round is the question as it came: its record is computed on the node's own rows and shown field by field, as
 it is before masking, with what each rule of the policy says of it. Later rounds are not known yet, because their
 questions depend on all cohorts' answers. They are rehearsed as if every cohort had this one's data, which gives the
-true names, kinds and lengths of what they would ask for. Nothing is kept, sent or logged.
+true names, kinds and lengths of what they would ask for. Nothing is sent or logged, and nothing kept but in the ledger
+of the node that is handed in, which is to be a copy (`copied`).
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +28,8 @@ from cohortium.secure_sum import WITHHELD, add_up, decode
 from node.answer import CohortNode
 from node.approvals import Request
 from node.disclosure import Policy, check_company, check_per_cohort
+from node.ledger import Ledger
+from node.releases import Asker
 
 MOST_ROUNDS: Final = 200
 """Rounds after which a rehearsal has shown enough."""
@@ -79,6 +86,19 @@ class Preview:
     ended: str = ""
 
 
+@contextmanager
+def copied(path: Path) -> Iterator[Ledger]:
+    """A copy of the ledger in the file `path`, which may be in use: what is previewed is compared, and not entered."""
+    with TemporaryDirectory(prefix=".preview-", dir=path.parent) as folder:
+        place = Path(folder) / path.name
+        if path.is_file():
+            source, target = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True), sqlite3.connect(place)
+            with closing(source), closing(target):
+                source.backup(target)
+        with closing(Ledger(place)) as ledger:
+            yield ledger
+
+
 def preview(node: CohortNode, request: Request) -> Preview:
     """What the job of `request` would make `node` tell. Raises InvalidQuestion for one that it cannot be asked."""
     job = _Job(node, request)
@@ -108,12 +128,18 @@ class _Job:
         self.node, self.request, self.analysis = node, request, find(request.job.analysis)
         self.params = node.bound(request.job.analysis, request.job.params)
 
-    def released(self, question: Question, policy: Policy) -> dict[str, Array]:
-        """The arrays that leave under a policy, before masking."""
+    def released(self, question: Question, policy: Policy, *, compared: bool = False) -> dict[str, Array]:
+        """The arrays that leave under a policy, before masking; `compared` with what the ledger holds, or not."""
         node = copy.copy(self.node)  # the same rows, among them the least group that statistics may form
         node.policy = policy
-        permitted = self.request.permit.variables
-        return node.compute(self.analysis.name, question.statistic, self.params, question.broadcast, permitted)
+        asker = self._asker() if compared else None
+        asked = self.analysis.name, question.statistic, self.params, question.broadcast
+        return node.compute(*asked, self.request.permit.variables, asker=asker)
+
+    def _asker(self) -> Asker:
+        job, permit = self.request.job, self.request.permit
+        alone = self.node.policy.release_per_cohort and permit.options.release_per_cohort
+        return Asker(job.digest(), job.study, self.request.researcher, job.cohorts, alone=alone)
 
     def record(self, question: Question, arrays: Mapping[str, Array]) -> Sums:
         """The arrays as the record that the statistic declares."""
@@ -139,7 +165,7 @@ class _Job:
                 check_per_cohort(alone)
             else:
                 check_company(alone, len(self.request.job.cohorts))
-            arrays = self.released(question, alone)
+            arrays = self.released(question, alone, compared=rule == "min_difference")
         except Refused as refused:
             return Outcome(rule, threshold, refused.message)
         return Outcome(rule, threshold, withheld=_withheld(arrays))

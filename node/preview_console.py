@@ -36,12 +36,14 @@ def preview(
     later rounds by what they would ask for. The numbers are your cohort's own: do not pass them on.
     """
     from node.answer import CohortNode
+    from node.preview import copied
     from node.preview import preview as worked_out
 
     with said_plainly(EXIT_INVALID):
         request = approvals_of(config)[1].find(job)
         settings, policy, loaded = load(config)
-        shown = worked_out(CohortNode(settings.cohort, loaded.data, policy), request)
+        with copied(settings.path(settings.trust.ledger)) as ledger:
+            shown = worked_out(CohortNode(settings.cohort, loaded.data, policy, ledger), request)
     told = values if values is not None else sys.stdout.isatty()
     typer.echo(f"{request.job.analysis}, study {request.job.study}, round {request.question.round}\n")
     for line in described(shown, values=told, everything=everything):

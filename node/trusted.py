@@ -45,7 +45,7 @@ from cohortium.quantities import Array
 from cohortium.rules import VOTING
 from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
-from node.answer import CohortNode, problem_of
+from node.answer import CohortNode, problem_of, tells_apart
 from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort
 from node.memory import Kept, Memory, now
@@ -168,11 +168,11 @@ class TrustedNode:
 
     def _entitled(self, asked: Asked, mandate: Mandate) -> Params:
         """The bound parameters, if permit and policy allow this to be asked at all. Looks at no data."""
-        if _is_alone(asked):
+        if _is_alone(asked) or tells_apart(asked.analysis, asked.statistic, len(asked.cohorts)):
             check_per_cohort(self.node.policy)
             if not mandate.permit.options.release_per_cohort:
                 raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
-        else:
+        if not _is_alone(asked):
             check_company(self.node.policy, len(asked.cohorts))
         if asked.dictionary != self.node.dictionary.digest:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")

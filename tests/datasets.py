@@ -230,6 +230,11 @@ def flchain() -> pd.DataFrame:
     return _table("flchain").copy()
 
 
+def twics() -> pd.DataFrame:
+    """1200 made-up people: `z` selected, `tr` accepted, `y` outcome, age."""
+    return _table("twics").astype({"z": int, "tr": int})
+
+
 def ucb() -> pd.DataFrame:
     """4526 applicants to graduate school at Berkeley in 1973: Admit, Gender, Dept."""
     counts = _table("ucb")

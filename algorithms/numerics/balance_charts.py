@@ -14,12 +14,14 @@ from algorithms.numerics.charts import WIDTH
 NOTABLE = 0.1
 
 
-def love(differences: Mapping[str, tuple[float, float]]) -> altair.TopLevelMixin:
-    """Standardised mean differences before and after weighting, one row per column of the model."""
+def love(
+    differences: Mapping[str, tuple[float, float]], named: tuple[str, str] = ("before", "after weighting")
+) -> altair.TopLevelMixin:
+    """Two standardised mean differences per column of a model, before and after weighting unless `named` otherwise."""
     rows = [
         {"column": name, "smd": value, "when": when}
         for name, pair in differences.items()
-        for when, value in zip(("before", "after weighting"), pair, strict=True)
+        for when, value in zip(named, pair, strict=True)
         if math.isfinite(value)
     ]
     chart = altair.Chart(altair.InlineData(values=rows)).encode(

@@ -21,8 +21,6 @@ from algorithms.numerics.meta_summaries import choose, cohort_effects, heterogen
 from algorithms.numerics.own_fits import REASON_WORDS, REASONS, CohortEstimate, OwnFit
 from algorithms.numerics.random_effects import pool_known
 from cohortium import report
-from cohortium.analysis import Refusal
-from cohortium.errors import Refused
 from cohortium.quantities import Array
 from cohortium.result import Estimate
 
@@ -131,14 +129,6 @@ def _without(pooled: PooledFit, own: OwnFit, level: float) -> list[WithoutCohort
 def one_step(terms: Mapping[str, ByCohort]) -> str:
     """What a statement of exactness adds where a fit without one cohort is not to the last digit."""
     return "; without one cohort to one Newton step" if any(term.leave_one_out for term in terms.values()) else ""
-
-
-def forbidden(refusal: Refusal) -> str:
-    """That there are no results by cohort, and by whose rule, in words."""
-    whose = "the study's permit"
-    if isinstance(refusal, Refused):
-        whose = f"the policy of {refusal.cohort or 'a cohort'} (`{refusal.rule}`)"
-    return f"No results by cohort: {whose} forbids them. The pooled result needs none. {refusal.message}"
 
 
 def tables(terms: Mapping[str, ByCohort], level: float) -> list[report.Table]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from algorithms.glm import GlmParams, glm
 from algorithms.numerics.grouped_moments import hedges_correction, own_moments
 from algorithms.numerics.grouping import Comparison
 from algorithms.numerics.own_fits import FEW, CohortEstimate, Reason, fit_alone, informative
+from cohortium.analysis import find
 from cohortium.data import Data
 from cohortium.quantities import Array
 
@@ -35,15 +35,17 @@ def remembered(data: Data, question: str, compute: Callable[[], CohortEstimate])
     return known[1]
 
 
-def coefficient(data: Data, params: GlmParams, term: str) -> CohortEstimate:
-    """The coefficient of the cohort's own fit, by the very same analysis that fits all cohorts together."""
-    n = int(np.count_nonzero(data.complete(params.design.variables)))
+def coefficient(data: Data, n: int, analysis: str, params: Any, term: str) -> CohortEstimate:
+    """The coefficient of the cohort's own fit to its `n` people, by the very analysis that fits all together."""
     if not n:
         return CohortEstimate(0, reason="nobody")
-    if informative(data, params.design, params.family, n) < FEW:
+    family = params.family if analysis in {"glm", "gee"} else "gaussian"
+    if analysis != "cox" and informative(data, params.design, family, n) < FEW:
         return CohortEstimate(n, reason="few")
-    alone = fit_alone(glm, data, params)
+    alone = fit_alone(find(analysis), data, params)
     found = alone.coefficients.get(term)
+    if alone.events is not None and alone.events < FEW:
+        return CohortEstimate(n, reason="few")
     if found is None:
         return CohortEstimate(n, reason=alone.reason or "not_estimable")
     return CohortEstimate(n, found.estimate, found.std_error**2)

@@ -8,9 +8,7 @@ from typing import Any
 import altair
 
 from algorithms.numerics.charts import WIDTH, curves
-from algorithms.numerics.incidence_result import at_risk_at
-
-Numbers = tuple[tuple[float, ...], tuple[int, ...]]
+from algorithms.numerics.risk_table import Numbers, at_risk_at
 
 
 def with_risk_table(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from algorithms.numerics.chi_squared import ChiSquared
 from algorithms.numerics.cumulative_incidence import CauseTable, incidence_limits
 from algorithms.numerics.life_table import IntervalType
+from algorithms.numerics.risk_table import risk_table
 from algorithms.numerics.survival_curves import round_times
 from cohortium import report
 from cohortium.exactness import POOLED, Exactness, exactly, lacking
@@ -91,6 +92,7 @@ class CompetingRisksResult(Result):
     tests: dict[str, ChiSquared] = Field(description="Gray's test, by cause, that groups have the same incidence.")
     missing: dict[str, int | None] = Field(description="People without a value, by variable.")
     no_follow_up: int | None = Field(description="People whose follow-up has no length on the grid.")
+    backwards: int | None = Field(None, description="Rows left out because they stop before they start.")
 
     def __getitem__(self, group: str) -> GroupIncidences:
         return self.groups[group]
@@ -115,7 +117,8 @@ class CompetingRisksResult(Result):
 
     def statement(self) -> Exactness:
         """Equal to the pooled curves on the grid of times."""
-        none = {} if self.no_follow_up == 0 else {"no follow-up": self.no_follow_up}
+        left = {"no follow-up": self.no_follow_up, "stop before start": self.backwards}
+        none = {reason: count for reason, count in left.items() if count != 0}
         return exactly(f"{POOLED}, times rounded up to the grid", excluded=lacking(self.missing) | none)
 
     def tables(self) -> list[report.Table]:
@@ -158,23 +161,6 @@ class CompetingRisksResult(Result):
         at_risk = {name: (g.time, g.at_risk) for name, g in self.groups.items()}
         unit = f"time ({self.unit})" if self.unit else "time"
         return curve_charts.with_risk_table(rows, at_risk, times, time=unit, value="cumulative incidence")
-
-
-def risk_table(groups: dict[str, tuple[tuple[float, ...], tuple[int, ...]]], times: Sequence[float]) -> report.Table:
-    """People at risk just before each of `times`, by group; from times and numbers at risk of each group.
-
-    They are sums of what the cohorts' policies let out, so there is none that these would withhold.
-    """
-    rows: tuple[tuple[report.Cell, ...], ...] = tuple(
-        (name, *(at_risk_at(t, *numbers) for t in times)) for name, numbers in groups.items()
-    )
-    return report.Table("People at risk", ("group", *(f"{t:g}" for t in times)), rows)
-
-
-def at_risk_at(moment: float, time: tuple[float, ...], at_risk: tuple[int, ...]) -> int:
-    """People at risk just before a moment: as at the next time when somebody leaves; nobody after the last."""
-    following = int(np.searchsorted(time, moment, side="left"))
-    return at_risk[following] if following < len(time) else 0
 
 
 def group_incidences(

@@ -24,12 +24,12 @@ class Heterogeneity(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     tau2: float = Field(description="Variance of the true effects between cohorts.")
-    tau2_se: float = Field(description="Its standard error (expected information of REML).")
-    tau2_low: float = Field(description="Lower confidence limit (Q-profile).")
-    tau2_high: float = Field(description="Upper confidence limit (Q-profile).")
+    tau2_se: float | None = Field(description="Its standard error (expected information of REML).")
+    tau2_low: float | None = Field(description="Lower confidence limit (Q-profile).")
+    tau2_high: float | None = Field(description="Upper confidence limit (Q-profile).")
     i2: float = Field(description="Percentage of the variation between estimates that is not chance.")
-    i2_low: float = Field(description="Lower confidence limit.")
-    i2_high: float = Field(description="Upper confidence limit.")
+    i2_low: float | None = Field(description="Lower confidence limit.")
+    i2_high: float | None = Field(description="Upper confidence limit.")
     h2: float = Field(description="Total over chance variation.")
     q: float = Field(description="Cochran's Q.")
     q_df: int = Field(description="Its degrees of freedom.")
@@ -74,6 +74,7 @@ class MetaAnalysisResult(Result):
     formula: str = Field(description="The formula that every cohort fitted.")
     effect: str = Field(description="Kind of effect.")
     term: str = Field(description="Which coefficient or contrast.")
+    fit: str | None = Field(None, description="The analysis that every cohort did by itself.")
     family: str | None = Field(None, description="Distribution of the outcome in the cohorts' fits.")
     contributing: int = Field(description="Cohorts with an estimate.")
     left_out: dict[str, int] = Field(default={}, description="Cohorts without one, by reason.")
@@ -95,7 +96,8 @@ class MetaAnalysisResult(Result):
 
     def in_words(self) -> str:
         """What every cohort estimated, and how the estimates were pooled."""
-        fit = f"fitted {self.formula} ({self.family})" if self.family else f"compared {self.formula}"
+        family = f", {self.family}" if self.family else ""
+        fit = f"fitted {self.formula} ({self.fit}{family})" if self.fit else f"compared {self.formula}"
         return (
             f"Every cohort {fit} on its own people; its effect ({self.effect.replace('_', ' ')}: {self.term}) was "
             f"pooled by two-stage meta-analysis ({self.method}), {self.contributing} cohorts contributing. "
@@ -144,8 +146,8 @@ class MetaAnalysisResult(Result):
     def _differences(self, found: Heterogeneity) -> report.Table:
         level = f"{100 * self.confidence:g}% CI"
         rows: tuple[tuple[report.Cell, ...], ...] = (
-            ("tau²", found.tau2, found.tau2_low, found.tau2_high),
-            ("I² (%)", found.i2, found.i2_low, found.i2_high),
+            ("tau²", found.tau2, _cell(found.tau2_low), _cell(found.tau2_high)),
+            ("I² (%)", found.i2, _cell(found.i2_low), _cell(found.i2_high)),
             (f"Q ({found.q_df} df, p = {found.q_p_value:.2g})", found.q, "", ""),
         )
         return report.Table("Heterogeneity", ("", "estimate", f"{level} low", f"{level} high"), rows)
@@ -162,7 +164,8 @@ class MetaAnalysisResult(Result):
             for name, e in self.cohort_effects.items()
             if e.estimate is not None and e.ci_low is not None and e.ci_high is not None
         ]
-        for name, e in {FIXED: self.models[FIXED], f"random effects ({self.method})": self.pooled}.items():
+        random = {f"random effects ({self.method})": self.pooled} if len(self.models) > 1 else {}
+        for name, e in {FIXED: self.models[FIXED], **random}.items():
             rows.append((name, (e.estimate, e.ci_low, e.ci_high), 1.0, True))
         if self.prediction:
             rows.append(("prediction", (self.pooled.estimate, self.prediction.low, self.prediction.high), 0.2, True))

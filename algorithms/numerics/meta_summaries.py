@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import special
 
 from algorithms.numerics.grouped_moments import withheld_warning
 from algorithms.numerics.meta_result import FIXED, CohortEffect, Heterogeneity, LeaveOneOut, PredictionInterval
-from algorithms.numerics.own_fits import REASON_WORDS, REASONS, CohortEstimate
+from algorithms.numerics.own_fits import REASON_WORDS, REASONS, CohortEstimate, forbidden
 from algorithms.numerics.random_effects import Pooled, pool_known
+from cohortium.analysis import Refusal
+from cohortium.errors import CohortiumError
 from cohortium.quantities import Array
 from cohortium.result import Estimate
 
+# Fewest cohorts whose common effect may come from masked sums: six sums leave the ten numbers of five cohorts open.
+COMMON = 5
 Estimator = Literal["reml", "dl"]
 Prediction = Literal["hartung-knapp", "higgins", "normal"]
 
@@ -96,6 +100,44 @@ def heterogeneity(pooled: Pooled, method: Estimator) -> Heterogeneity | None:
         q_df=df,
         q_p_value=float(special.chdtrc(df, at.q[0])),
     )
+
+
+def common_effect(
+    sums: Array, scale: tuple[float, float], cohorts: int, level: float, refusal: Refusal
+) -> dict[str, Any]:
+    """Common effect, Q, I2 and DerSimonian and Laird's tau2, from sums of w, w^2, w y and w y^2; nothing random."""
+    (w, square, wy, wyy), (centre, unit), df = map(float, sums), scale, cohorts - 1
+    pooled = estimate(centre + unit * wy / w, unit / math.sqrt(w), level)
+    q, trace = max(wyy - wy * wy / w, 0.0), w - square / w
+    tau2, typical = max((q - df) / trace, 0.0), df / trace
+    differ = Heterogeneity(
+        tau2=tau2 * unit**2,
+        tau2_se=None,
+        tau2_low=None,
+        tau2_high=None,
+        i2=100 * tau2 / (tau2 + typical),
+        i2_low=None,
+        i2_high=None,
+        h2=(tau2 + typical) / typical,
+        q=q,
+        q_df=df,
+        q_p_value=float(special.chdtrc(df, q)),
+    )
+    said = (
+        f"Common effect only: a random-effects mean needs every cohort's own estimate. {forbidden(refusal)} "
+        "tau² is DerSimonian and Laird's.",
+    )
+    return {"method": FIXED, "pooled": pooled, "models": {FIXED: pooled}, "heterogeneity": differ, "warnings": said}
+
+
+def without_consent(refusal: Refusal, cohorts: int) -> CohortiumError:
+    """The refusal, with why nothing else is possible and what is."""
+    told = (
+        f"{refusal.message} From sums over {cohorts} cohorts their estimates could be worked out, so without every "
+        f"cohort's consent at least {COMMON} must have one. A one-stage fit (`glm` or `cox`, cohort_effect="
+        "'stratified') needs no such consent."
+    )
+    return CohortiumError.from_problem(refusal.problem().model_copy(update={"message": told}))
 
 
 def choose(models: dict[str, Estimate], method: Estimator, *, knapp_hartung: bool) -> tuple[str, Estimate]:

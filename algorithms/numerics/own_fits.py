@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from algorithms.numerics.design import Design
-from cohortium.analysis import Analysis, Params, Question, conduct
+from cohortium.analysis import Analysis, Params, Question, Refusal, conduct
 from cohortium.data import Data
-from cohortium.errors import CannotEstimate, NotConverged, Separation
+from cohortium.errors import CannotEstimate, NotConverged, Refused, Separation
 from cohortium.quantities import Array, Count, FlagKind, SumOver, Sums
 from cohortium.result import Estimate
 
@@ -80,21 +80,23 @@ class CohortEstimate:
 
 @dataclass(frozen=True)
 class Alone:
-    """An analysis of one cohort by itself: its coefficients by name, or why there are none."""
+    """An analysis of one cohort by itself: coefficients by name, or why there are none; events, if it has any."""
 
     coefficients: Mapping[str, Estimate]
     reason: Reason | None = None
+    events: int | None = None
 
 
 def fit_alone(analysis: Analysis[Any, Any], data: Data, params: Params) -> Alone:
     """Fit a model to one cohort's rows, by the same code that fits all cohorts together."""
     try:
-        coefficients = conduct(analysis, params, _ask_one(analysis, data, params)).coefficients
+        fitted = conduct(analysis, params, _ask_one(analysis, data, params))
     except (Separation, NotConverged, CannotEstimate) as error:
         reasons: dict[type[CannotEstimate], Reason] = {Separation: "separated", NotConverged: "not_converged"}
         return Alone({}, reasons.get(type(error), "not_estimable"))
-    usable = {n: e for n, e in coefficients.items() if math.isfinite(e.estimate) and 0 < e.std_error < math.inf}
-    return Alone(usable, None if usable else "not_estimable")
+    found = fitted.coefficients.items()
+    usable = {n: e for n, e in found if math.isfinite(e.estimate) and 0 < e.std_error < math.inf}
+    return Alone(usable, None if usable else "not_estimable", getattr(fitted, "n_events", None))
 
 
 def _ask_one(analysis: Analysis[Any, Any], data: Data, params: Params) -> Callable[[Question], Sums]:
@@ -149,3 +151,11 @@ def _released(n: int, alone: Alone, units: Mapping[str, float], part: Part) -> O
 
 def _no_part(width: int) -> Part:
     return Part(used=0.0, events=0.0, score=np.zeros(width), information=np.zeros((width, width)))
+
+
+def forbidden(refusal: Refusal) -> str:
+    """That there are no results by cohort, and by whose rule, in words."""
+    whose = "the study's permit"
+    if isinstance(refusal, Refused):
+        whose = f"the policy of {refusal.cohort or 'a cohort'} (`{refusal.rule}`)"
+    return f"No results by cohort: {whose} forbids them. {refusal.message}"

@@ -1,4 +1,4 @@
-"""Random-effects meta-analysis from sums over cohorts: no estimate of a cohort is needed, only weighted power sums.
+"""Random-effects meta-analysis by weighted power sums over cohorts.
 
 With w = 1 / (v + tau2) all that follows is a function of S[p, q] = sum w^p y^q: the pooled effect, Q, the restricted
 likelihood and its derivatives (Viechtbauer 2005, J Educ Behav Stat 30:261). Estimates are centred and in units of

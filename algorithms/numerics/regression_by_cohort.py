@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from algorithms.numerics.by_cohort import PooledFit, by_cohort, forbidden
+from algorithms.numerics.by_cohort import PooledFit, by_cohort
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.estimation import Estimation
 from algorithms.numerics.newton import Steps
-from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, informative, own_fit
+from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, forbidden, informative, own_fit
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
 from algorithms.numerics.regression_sums import newton_terms

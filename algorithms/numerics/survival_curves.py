@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from scipy import special
 
 from algorithms.numerics.life_table import IntervalType, LifeTable, crossing, interval, restricted_mean
 from cohortium.quantities import Array
@@ -48,6 +49,8 @@ class Curve(BaseModel):
     median_high: float = Field(description="Upper confidence limit of the median.")
     rmst: float | None = Field(None, description="Mean survival time restricted to the horizon, if one was given.")
     rmst_se: float | None = Field(None, description="Its standard error.")
+    rmst_low: float | None = Field(None, description="Lower confidence limit of the restricted mean.")
+    rmst_high: float | None = Field(None, description="Upper confidence limit of the restricted mean.")
 
     def at(self, time: float) -> Point:
         """The curve at `time`."""
@@ -67,7 +70,11 @@ def curve_of(table: LifeTable, *, confidence: float, kind: IntervalType, horizon
     low, high = interval(survival, variance, confidence, kind)
     with np.errstate(invalid="ignore"):
         error = np.where(survival > 0, survival * np.sqrt(variance), math.nan)
-    rmst, rmst_se = (None, None) if horizon is None else restricted_mean(table, horizon)
+    rmst = rmst_se = rmst_low = rmst_high = None
+    if horizon is not None:
+        rmst, rmst_se = restricted_mean(table, horizon)
+        half = float(special.ndtri(0.5 + confidence / 2)) * rmst_se
+        rmst_low, rmst_high = max(rmst - half, 0.0), min(rmst + half, horizon)
     return Curve(
         n=round(table.events.sum() + table.censored.sum()),
         n_events=round(table.events.sum()),
@@ -86,6 +93,8 @@ def curve_of(table: LifeTable, *, confidence: float, kind: IntervalType, horizon
         median_high=crossing(table.time, high),
         rmst=rmst,
         rmst_se=rmst_se,
+        rmst_low=rmst_low,
+        rmst_high=rmst_high,
     )
 
 

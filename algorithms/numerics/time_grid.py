@@ -78,6 +78,13 @@ class FollowUpParams(Params):
                     f"`{name}` is a {self.dictionary[name.name].type}, not a length of time.", name
                 )
 
+        units = {str(name): self.dictionary[name.name].unit for name in (surv.start, surv.time) if name is not None}
+        if len({unit for unit in units.values() if unit is not None}) > 1:
+            told = " and ".join(f"`{name}` in {unit}" for name, unit in units.items())
+            raise self.formula.error(
+                f"Start and stop must count in the same unit; the dictionary has {told}.", surv.time
+            )
+
     def _levels(self, factor: Factor) -> tuple[str, ...]:
         found = (
             value_levels(self.dictionary[factor.name])
@@ -164,6 +171,12 @@ def grid_times(block: Data, params: TimeGridParams) -> tuple[NDArray[np.intp], N
     if entry.min() < 0 or leaving.min() < 0 or leaving.max() > params.points:
         raise InvalidQuestion(f"`{surv.time}` or the start of follow-up lies outside the range from 0 to its maximum.")
     return np.minimum(entry, params.points), leaving, cut
+
+
+def stops_before_start(block: Data, params: FollowUpParams) -> int:
+    """How many rows stop before they start: no follow-up, but a mistake in the data."""
+    surv = params.surv
+    return 0 if surv.start is None else int(np.count_nonzero(block[surv.time.name] < block[surv.start.name]))
 
 
 def group_codes(block: Data, params: FollowUpParams) -> NDArray[np.intp]:

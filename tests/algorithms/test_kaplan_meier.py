@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines.utils import restricted_mean_survival_time
 
-from cohortium.errors import CannotEstimate, FormulaError
+from cohortium.dictionary import Dictionary
+from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion, Refused
+from node.data import InvalidData
+from node.disclosure import Policy
 from simulation import network
 
 EXAMPLES = [
@@ -50,6 +53,9 @@ def test_lung(ask):  # R 4.2.2, survival 3.5-3
     curve = result["all"]
     assert curve.median == 310
     close([curve.rmst, curve.rmst_se], [357.073251610298, 16.2193442355464])
+    close(
+        [curve.rmst_low, curve.rmst_high], 357.073251610298 + 1.959963984540054 * 16.2193442355464 * np.array([-1, 1])
+    )
     assert (result.n, curve.n_events, result.rounds, result.no_follow_up) == (228, 165, 1, 0)
 
 
@@ -198,6 +204,61 @@ class TestGroups:
         assert first.curves == second.curves
 
 
+class TestBadInput:
+    def test_rows_that_stop_before_they_start_are_counted_apart(self, ask):
+        frame = people(300, 6)
+        frame.loc[:4, "start"] = frame.loc[:4, "time"] + 3
+        frame.loc[5:7, "start"] = frame.loc[5:7, "time"]
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(start, time, dead) ~ 1")
+        still = int((frame["start"] == frame["time"]).sum())
+        assert (result.backwards, result.no_follow_up, result.n) == (5, still, 295 - still)
+        assert result.exactness.excluded["stop before start"] == 5
+        assert any("before they start" in w for w in result.warnings)
+
+    def test_times_beyond_the_declared_range_never_reach_a_node(self, ask):
+        variables = {"time": {"type": "integer", "minimum": 0, "maximum": 30}, "dead": {"type": "boolean"}}
+        dictionary = Dictionary.model_validate({"name": "t", "version": "1", "variables": variables})
+        with pytest.raises(InvalidData, match="time"):
+            ask("kaplan_meier", split(people(90, 7), "mod3"), dictionary=dictionary, formula="Surv(time, dead) ~ 1")
+
+    def test_what_happens_after_the_end_is_censored_there(self, ask):
+        frame = people(200, 8)
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ 1", until=20)
+        cut = frame.assign(dead=frame["dead"] & (frame["time"] <= 20), time=frame["time"].clip(upper=20))
+        close(result["all"].survival, lifelines_curve(cut).survival_function_["KM_estimate"].to_numpy()[1:])
+
+    def test_times_before_the_origin_are_refused(self, ask):
+        with pytest.raises(InvalidQuestion, match="outside the range from 0"):
+            ask("kaplan_meier", split(people(90).assign(time=lambda f: f["time"] - 30), "mod3"),
+                formula="Surv(time, dead) ~ 1")  # fmt: skip
+
+    def test_start_and_stop_in_different_units_are_refused(self, ask):
+        variables = {
+            "time": {"type": "integer", "unit": "d", "minimum": 0, "maximum": 60},
+            "start": {"type": "number", "unit": "a"},
+            "dead": {"type": "boolean"},
+        }
+        dictionary = Dictionary.model_validate({"name": "t", "version": "1", "variables": variables})
+        with pytest.raises(FormulaError, match="same unit") as raised:
+            ask("kaplan_meier", split(people(90), "mod3"), dictionary=dictionary, formula="Surv(start, time, dead) ~ 1")
+        assert raised.value.position == 12
+
+    def test_a_cohort_without_events_is_said(self, ask):
+        frame = people(200, 9)
+        result = ask("kaplan_meier", named([frame[:50].assign(dead=False), frame[50:], frame[:0]]),
+                     formula="Surv(time, dead) ~ 1")  # fmt: skip
+        assert any(w.startswith("1 of the cohorts") for w in result.warnings)
+
+    def test_a_group_of_one_is_refused_by_a_policy_and_shown_without(self, ask):
+        frame = people(200, 10)
+        frame.loc[0, "arm"] = "z"
+        result = ask("kaplan_meier", split(frame, "mod3"), formula="Surv(time, dead) ~ arm", horizon=20)
+        assert result["arm[z]"].n == 1
+        assert result.summary()
+        with pytest.raises(Refused, match="min_interval"):
+            ask("kaplan_meier", split(frame, "mod3"), policy=Policy(), formula="Surv(time, dead) ~ arm", interval=60)
+
+
 class TestWrongQuestions:
     @pytest.mark.parametrize(
         ("formula", "position"),
@@ -225,6 +286,9 @@ class TestWrongQuestions:
 def test_shows_itself(ask):
     result = ask("kaplan_meier", split(people(), "mod3"), formula="Surv(time, dead) ~ arm", horizon=30)
     assert "arm[a]" in result.summary()
+    told = next(table for table in result.tables() if table.title == "People at risk")
+    pooled = people().query("arm == 'a'")
+    assert list(told.rows[0][1:]) == [(pooled["time"] >= float(t)).sum() for t in told.columns[1:]]
     frame = result.to_frame("pandas")
     assert len(frame) == sum(len(c.time) for c in result.curves.values())
     assert list(frame.columns[:3]) == ["group", "time", "at_risk"]

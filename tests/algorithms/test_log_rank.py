@@ -7,8 +7,9 @@ from datasets import gbsg2, named, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
-from lifelines.statistics import multivariate_logrank_test
+from lifelines.statistics import multivariate_logrank_test, pairwise_logrank_test
 from lifelines.utils import restricted_mean_survival_time
+from statsmodels.stats.multitest import multipletests
 
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion, Refused
 from node.disclosure import Policy
@@ -118,6 +119,72 @@ def test_groups_may_be_crossed_and_strata_of_any_kind(ask):
     assert list(crossed.groups)[:2] == ["arm[a]:sex[f]", "arm[a]:sex[m]"]
     clinics = ask("log_rank", {"a": frame}, formula="Surv(time, dead) ~ arm + strata(clinic)")
     close(clinics.test.statistic, by_hand(frame.assign(start=-1.0), "arm", "clinic")[2])
+
+
+class TestEveryTwoGroups:
+    def test_as_pooled(self, ask):
+        frame = people(400, 11)
+        result = ask("log_rank", split(frame, "mod3"), formula="Surv(time, dead) ~ arm", cohort_effect="common")
+        fit = pairwise_logrank_test(frame["time"], frame["arm"], frame["dead"])
+        assert list(result.pairs) == ["arm[b] - arm[a]", "arm[c] - arm[a]", "arm[c] - arm[b]"]
+        close([p.test.statistic for p in result.pairs.values()], fit.test_statistic)
+        raw = [p.test.p_value for p in result.pairs.values()]
+        close([p.p_adjusted for p in result.pairs.values()], multipletests(raw, method="holm")[1])
+
+    @pytest.mark.parametrize("effect", ["stratified", "common"])
+    def test_each_is_the_test_of_two_groups_with_petos_ratio(self, ask, effect):
+        frame = people(500, 12)
+        formula = "Surv(time, dead) ~ arm + strata(sex)"
+        result = ask("log_rank", split(frame, "mod3"), formula=formula, cohort_effect=effect)
+        parts = {k: f[f["arm"] != "b"] for k, f in split(frame, "mod3").items()}
+        two = ask("log_rank", parts, formula=formula, cohort_effect=effect)
+        pair, c = result.pairs["arm[c] - arm[a]"], two.groups["arm[c]"]
+        close(pair.test.statistic, two.test.statistic)
+        variance = two.variance[1][1]
+        ratio = pair.log_hazard_ratio
+        close([ratio.estimate, ratio.std_error], [(c.observed - c.expected) / variance, variance**-0.5])
+        assert result.chart().to_dict()
+        assert "Every two groups" in result.summary()
+
+    def test_groups_that_are_never_at_risk_together(self, ask):
+        frame = people(200, 13).assign(start=0.0)
+        frame.loc[frame["arm"] == "c", "start"] = 100.0
+        frame.loc[frame["arm"] == "c", "time"] += 100.0
+        result = ask("log_rank", split(frame, "mod3"), formula="Surv(start, time, dead) ~ arm", cohort_effect="common")
+        assert list(result.pairs) == ["arm[b] - arm[a]"]
+
+    def test_of_many_groups_none(self, ask):
+        frame = people(300, 14).assign(ward=lambda f: "w" + (f.index % 14).astype(str))
+        assert ask("log_rank", split(frame, "mod3"), formula="Surv(time, dead) ~ ward").pairs == {}
+
+
+class TestBadInput:
+    def test_a_cohort_without_events_tells_nothing_and_that_is_said(self, ask):
+        frame = people(300, 15)
+        frames = named([frame[:100].assign(dead=False), frame[100:200], frame[200:]])
+        result = ask("log_rank", frames, formula="Surv(time, dead) ~ arm")
+        assert any(w.startswith("1 of the cohorts") and "nothing" in w for w in result.warnings)
+        same = ask("log_rank", named([frame[100:200], frame[200:]]), formula="Surv(time, dead) ~ arm")
+        close(result.test.statistic, same.test.statistic)
+
+    @pytest.mark.parametrize("effect", ["stratified", "common"])
+    def test_rows_that_stop_before_they_start_are_counted(self, ask, effect):
+        frame = people(300, 16)
+        frame.loc[:6, "start"] = frame.loc[:6, "time"] + 5
+        frame.loc[7:9, "start"] = frame.loc[7:9, "time"]
+        asked = {"formula": "Surv(start, time, dead) ~ arm", "cohort_effect": effect}
+        result = ask("log_rank", split(frame, "mod3"), **asked)
+        assert result.backwards == 7
+        assert result.no_follow_up == (frame["start"] == frame["time"]).sum()
+        assert any("before they start" in w for w in result.warnings)
+        close(result.test.statistic, ask("log_rank", split(frame[7:], "mod3"), **asked).test.statistic)
+
+    def test_a_group_of_one_is_refused_by_a_policy_and_shown_without(self, ask):
+        frame = people(300, 17)
+        frame.loc[0, "arm"] = "z"
+        assert ask("log_rank", split(frame, "mod3"), formula="Surv(time, dead) ~ arm").groups["arm[z]"].n == 1
+        with pytest.raises(Refused, match="min_people"):
+            ask("log_rank", split(frame, "mod3"), policy=Policy(), formula="Surv(time, dead) ~ arm")
 
 
 class TestRestrictedMean:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from statsmodels.stats.meta_analysis import combine_effects
 
-from algorithms.numerics.random_effects import pool_known
+from algorithms.numerics.random_effects import pool_known, power_sums
+from cohortium.analysis import find
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion, Refused, UnknownName
+from cohortium.messages import QuestionMessage
 from node.disclosure import Policy
 from simulation import network
 
@@ -211,15 +213,110 @@ def test_per_cohort_shows_every_cohort_and_leaves_each_out(ask):
     again = ask("meta_analysis", without, **params)
     close(numbers(result.leave_one_out["c2"].effect), numbers(again.pooled))
     close(result.leave_one_out["c2"].tau2, again.heterogeneity.tau2)
-    assert result.rounds == 1
+    assert result.rounds == 2
     assert result.chart().to_dict()
     assert "Without one cohort" in result.summary()
 
 
 def test_per_cohort_is_the_cohorts_to_allow(ask):
     with pytest.raises(Refused, match="own figures"):
-        ask("meta_analysis", named(cohorts_of(3, 1)), policy=Policy(), formula="bmi ~ age", per_cohort=True)
-    assert ask("meta_analysis", named(cohorts_of(3, 1)), policy=Policy(), formula="bmi ~ age").contributing == 3
+        ask("meta_analysis", named(cohorts_of(6, 1)), policy=Policy(), formula="bmi ~ age", per_cohort=True)
+
+
+@pytest.mark.parametrize("k", [3, 4])
+def test_few_cohorts_without_consent_are_refused_with_what_to_do(ask, k):
+    with pytest.raises(Refused, match=rf"own figures.*sums over {k} cohorts.*at least 5.*one-stage") as caught:
+        ask("meta_analysis", named(cohorts_of(k, 1)), policy=Policy(), formula="bmi ~ age")
+    assert (caught.value.rule, caught.value.cohort) == ("release_per_cohort", "c0")
+
+
+@pytest.mark.parametrize("k", [5, 9])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_without_consent_the_common_effect_comes_from_masked_sums(ask, k, unit):
+    frames = [f.assign(bmi=f["bmi"] * unit) for f in cohorts_of(k, 31)]
+    params = {"formula": "bmi ~ drug + age", "term": "age"}
+    strict = {name: Policy(release_per_cohort=name != "c3") for name in named(frames)}
+    result = ask("meta_analysis", named(frames), policy=strict, **params)
+    each = ask("meta_analysis", named(frames), per_cohort=True, method="dl", **params)
+    y, e = np.array([[c.estimate, c.std_error] for c in each.cohort_effects.values()]).T
+    wanted = combine_effects(y, e**2, method_re="dl")
+    close(numbers(result.pooled), [wanted.mean_effect_fe, wanted.sd_eff_w_fe], atol=0)
+    close([result.heterogeneity.q, result.heterogeneity.i2], [wanted.q, max(100 * wanted.i2, 0)], 1e-6)
+    close(result.heterogeneity.tau2, each.heterogeneity.tau2, 1e-6, atol=1e-9 * unit**2)
+    assert (result.method, result.cohort_effects, result.prediction) == ("common effect", {}, None)
+    assert "the policy of c3 (`release_per_cohort`) forbids them" in result.warnings[0]
+    assert result.summary()
+    assert result.plot().to_dict()
+
+
+def test_attack_sums_at_chosen_variances_give_the_estimates_away():
+    """Why a random-effects mean asks for consent: the sums that find tau2 are enough to work out every cohort."""
+    rng = np.random.default_rng(8)
+    v, tau2 = np.sort(np.exp(rng.normal(0, 1, 5))), np.concatenate([[0.0], np.geomspace(1e-2, 1e3, 40)])
+    y = rng.normal(0, 1, 5)
+    powers, _ = power_sums(y, v, tau2)
+
+    def weights(logs, p):
+        return (1 / (np.exp(logs)[None] + tau2[:, None])) ** p
+
+    def misfit(logs):
+        return np.concatenate([weights(logs, p).sum(axis=1) / powers[:, p - 1, 0] - 1 for p in (1, 2, 3)])
+
+    starts = (optimize.least_squares(misfit, rng.normal(0, 1, 5), xtol=1e-15, ftol=1e-15) for _ in range(20))
+    logs = np.sort(min(starts, key=lambda fit: fit.cost).x)
+    found = np.linalg.lstsq(weights(logs, 1), powers[:, 0, 1], rcond=None)[0]
+    close(found, y, atol=1e-3)
+
+
+@pytest.mark.parametrize("statistic", ["scales", "common_sums"])
+def test_attack_a_sum_of_few_cohorts_is_refused_by_the_node_itself(statistic):
+    service = network(named(cohorts_of(4, 1)), policy=Policy()).service
+    node = service.nodes["c0"]
+    values = {"centre": np.array(0.0), "unit": np.array(1.0)} if statistic == "common_sums" else {}
+    question = QuestionMessage(
+        job="j",
+        round=1,
+        analysis="meta_analysis",
+        statistic=statistic,
+        params={"formula": "bmi ~ age"},
+        dictionary=node.dictionary.digest,
+        cohorts=("c0", "c1", "c2", "c3"),
+    )
+    assert node.reply(question, values)[0].problem.rule == "release_per_cohort"
+    five = question.model_copy(update={"cohorts": (*question.cohorts, "c4")})
+    assert node.reply(five, values)[0].problem is None
+
+
+@pytest.mark.parametrize(
+    ("fit", "formula", "term"),
+    [
+        ("cox", "Surv(time, ill) ~ age + drug", "drug[old]"),
+        ("gee", "bmi ~ age + cluster(family)", "age"),
+        ("mixed_model", "bmi ~ age + (1 | family)", "age"),
+        ("ordinal", "health ~ age + drug", "age"),
+        ("multinomial", "health ~ age", "good: age"),
+    ],
+)
+def test_any_estimate_of_the_cohorts_own_fits(ask, fit, formula, term):
+    frames = []
+    for number, frame in enumerate(cohorts_of(4, 17)):
+        rng = np.random.default_rng(number)
+        frames.append(
+            frame.assign(
+                time=rng.exponential(10, len(frame)).round(3) + 0.001,
+                family=[f"{number}-{i // 4}" for i in range(len(frame))],
+                health=rng.choice(["bad", "fair", "good"], len(frame)),
+                bmi=frame["bmi"] + np.repeat(rng.normal(0, 1, -(-len(frame) // 4)), 4)[: len(frame)],
+            )
+        )
+    result = ask("meta_analysis", named(frames), formula=formula, fit=fit, term=term, per_cohort=True)
+    effect = {} if fit == "cox" else {"cohort_effect": "common"} | ({"family": "gaussian"} if fit == "gee" else {})
+    for name, frame in named(frames).items():
+        alone = ask(fit, {name: frame}, formula=formula, **effect).coefficients[term]
+        close(numbers(result.cohort_effects[name]), numbers(alone), 1e-6)
+    y, e = np.array([numbers(c) for c in result.cohort_effects.values()]).T
+    close(result.models["common effect"].estimate, np.sum(y / e**2) / np.sum(1 / e**2), 1e-9)
+    assert result.ratio == {"cox": "hazard ratio", "ordinal": "odds ratio", "multinomial": "odds ratio"}.get(fit)
 
 
 class TestCohortsWithoutAnEstimate:
@@ -298,19 +395,15 @@ class TestDisclosure:
 
     def test_a_model_too_large_for_a_cohort_is_refused(self, ask):
         frames = [f.dropna().iloc[:14] for f in cohorts_of(3, 3)]
-        formula = "bmi ~ drug + age + sex + dose"
+        formula, consenting = "bmi ~ drug + age + sex + dose", Policy(release_per_cohort=True)
         with pytest.raises(Refused, match="parameters"):
-            ask("meta_analysis", named(frames), policy=Policy(), formula=formula, term="age")
+            ask("meta_analysis", named(frames), policy=consenting, formula=formula, term="age", per_cohort=True)
 
-    @pytest.mark.parametrize("tau2", [[-0.01], [0.0] * 65])
-    def test_attack_a_pole_in_the_variance(self, tau2):
-        """At tau2 = -v the weight of one cohort is all there is."""
-        from cohortium.analysis import find
-
+    def test_attack_a_unit_that_is_none(self):
         data = next(iter(network(named(cohorts_of(3, 3))).service.nodes.values())).data
         params = find("meta_analysis").params.bind({"formula": "bmi ~ age"}, data.dictionary)
-        with pytest.raises(Refused, match="not one"):
-            find("meta_analysis").statistic("weighted")(data, params, tau2=np.array(tau2), centre=0.0, unit=1.0)
+        with pytest.raises(Refused, match="not positive"):
+            find("meta_analysis").statistic("common_sums")(data, params, centre=0.0, unit=-1.0)
 
 
 class TestBadInput:
@@ -328,6 +421,8 @@ class TestBadInput:
             ({"formula": "ill ~ drug + sex", "effect": "log_or"}, InvalidQuestion, "one factor"),
             ({"formula": "bmi ~ drug", "family": "binomial"}, FormulaError, "binary"),
             ({"formula": "bmi ~ age + strata(drug)", "term": "age"}, FormulaError, "strata"),
+            ({"formula": "ill ~ drug", "effect": "log_rr", "fit": "cox"}, InvalidQuestion, "`fit`"),
+            ({"formula": "bmi ~ age", "fit": "ordinal", "family": "gaussian"}, InvalidQuestion, "fit='glm'"),
         ],
     )
     def test_is_named_with_what_to_do(self, ask, params, error, words):

@@ -1,6 +1,7 @@
 """Jobs that wait for the operators of cohorts: set aside, noticed when decided, taken up by the next coordinator."""
 
 import threading
+import time
 
 import pytest
 from tally import FakeLink, node_of, signed_job
@@ -95,6 +96,22 @@ def test_waiting_holds_neither_a_place_nor_a_line_of_its_own(start_coordinator, 
         becomes(coordinator, job_id, JobState.finished)
     assert asked == 3 * len(ids), "while it waits, the question itself is not put again"
     wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("approvals-")])
+
+
+def test_however_long_it_waits_a_line_is_used_for_a_while_only(start_coordinator, nodes, monkeypatch, becomes):
+    monkeypatch.setattr("coordinator.approvals.LOOKS", 3)
+    link, opened = FakeLink(nodes), []
+    usual = link.open
+    monkeypatch.setattr(link, "open", lambda label: opened.append(label) or usual(label))
+    coordinator = start_coordinator(link)
+    job_id = submit(coordinator)
+    becomes(coordinator, job_id, JobState.awaiting_approval, "north", "south")
+    deadline = time.monotonic() + 15
+    while opened.count("approvals of north") < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    approve(nodes, "north", "south")
+    becomes(coordinator, job_id, JobState.finished)
 
 
 def test_a_job_that_waits_can_be_cancelled(running, nodes, becomes, wait_until):

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tally import DICTIONARY, SECRET, FakeLink, node_of, signed_job
 
 from cohortium.dictionary import Dictionary
-from cohortium.errors import InvalidQuestion, NotPermitted, UnknownName
+from cohortium.errors import InvalidQuestion, NotPermitted, Refused, UnknownName
 from cohortium.messages import JobState, SignedText
 from coordinator.store import Store
 
@@ -128,6 +128,19 @@ def test_a_node_that_refuses_for_what_is_in_its_rows_is_not_named(start_coordina
     assert view.problem.cohort is None
     assert "south" not in view.problem.message
     assert link.rounds_asked() == [1]
+
+
+def test_a_refusal_by_difference_names_the_latest_jobs_of_the_study(start_coordinator, ended):
+    link = FakeLink({name: node_of(name, range(20)) for name in ("north", "south", "west")})
+    coordinator = start_coordinator(link)
+    first = submit(coordinator, rounds=1)
+    ended(coordinator, first)
+    south = link.nodes["south"]
+    south.node.compute = lambda *_, **__: (_ for _ in ()).throw(Refused("Job 1", rule="min_difference"))
+    view = ended(coordinator, submit(coordinator, rounds=1))
+    assert (view.state, view.problem.rule, view.problem.cohort) == ("refused", "min_difference", None)
+    assert view.problem.message.endswith(f"The latest jobs of this study: {first}.")
+    assert "south" not in view.problem.message
 
 
 def test_a_node_that_refuses_whatever_its_rows_are_is_named(start_coordinator, ended):

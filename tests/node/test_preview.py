@@ -13,8 +13,9 @@ from cohortium.secure_sum import Vector, add_masked
 from node.answer import CohortNode
 from node.approvals import Approvals
 from node.disclosure import Policy
+from node.ledger import Ledger
 from node.memory import Memory
-from node.preview import preview
+from node.preview import copied, preview
 from node.preview_console import described
 from node.trusted import Trust, TrustedNode
 from simulation.ceremony import Ceremony
@@ -179,6 +180,30 @@ def test_numbers_are_shown_only_when_asked_for(desk):
     assert number in told
     assert number not in without
     assert name in without
+
+
+def test_the_ledger_is_asked_and_not_written_to(tmp_path):
+    desk = Desk(tmp_path)
+    path = tmp_path / "ledger.db"
+    rows = data(0)
+    told = Ledger(path)
+    desk.cohorts["north"] = CohortNode("north", rows, desk.policy, told)
+    first, payload = desk.put("describe", variables=["x"])
+    desk.approved(first, payload)
+    fewer = {name: column[:-3] for name, column in rows.columns.items()}
+    near, _ = desk.put("describe", variables=["x"])
+
+    def judged(columns):
+        with copied(path) as ledger:
+            node = CohortNode("north", Data(DICTIONARY, columns, len(columns["x"])), desk.policy, ledger)
+            return refusals(preview(node, near))
+
+    before = path.read_bytes()
+    assert judged(fewer) == {"min_difference"}
+    assert judged(fewer) == {"min_difference"}, "what was previewed is not in the ledger"
+    assert judged(rows.columns) == set()
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".preview-*"))
 
 
 def test_another_dictionary_cannot_be_previewed(desk):
