@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
 from algorithms.numerics import cox_preparation
 from algorithms.numerics.by_cohort import PooledFit, by_cohort
@@ -23,9 +21,10 @@ from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan
 from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.cut_points import intervals, objections  # noqa: F401 - a statistic as well
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, sums_on_grid
-from algorithms.numerics.newton import Evaluate, Fit, Model, Steps, maximise
+from algorithms.numerics.hazard_climb import beyond_reach, climb, newton_terms
+from algorithms.numerics.newton import Fit, Steps
 from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, forbidden, own_fit
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, likelihood
+from algorithms.numerics.partial_likelihood import Likelihood, Rows, Scaling, likelihood
 from algorithms.numerics.piecewise import PiecewiseSums, piecewise_sums  # noqa: F401 - the latter is a statistic as well
 from algorithms.numerics.piecewise_fit import PiecewiseFit, Totals, covariates_only, joint, piecewise_model
 from algorithms.numerics.proportional_hazards import Timed, on_grid
@@ -35,7 +34,7 @@ from algorithms.numerics.score_table import spread_of
 from algorithms.numerics.scoring import NewtonTerms
 from cohortium.analysis import Refusal, Rounds, analysis, ask, ask_each_if_allowed
 from cohortium.data import Data
-from cohortium.errors import NotConverged, Separation
+from cohortium.evidence import NOBODY
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -75,6 +74,7 @@ def partial_likelihood(
         score=found.score[0] if found else np.zeros(width),
         information=found.information[0] if found else np.zeros((width, width)),
         not_finite=float(found is None),
+        evidence=found.evidence if found else NOBODY,
     )
 
 
@@ -109,7 +109,7 @@ def own_estimates(
         lambda: fit_alone(cox, data, alone),
         (round(own.n), own.events),
         dict(zip(params.design.columns, map(float, per_unit), strict=True)),
-        Part(own.n, own.events, own.score, own.information),
+        Part(own.n, own.events, own.score, own.information, own.evidence),
     )
 
 
@@ -153,9 +153,9 @@ def _own_baselines(params: CoxParams, total: CoxPreparation, planned: CoxPlan) -
 
     def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
         own = yield from ask(partial_likelihood, coefficients=planned.everywhere(coefficients), **planned.broadcast)
-        return _newton_terms(own, planned.kept, own.not_finite)
+        return newton_terms(own.n, own.log_likelihood, own.score, own.information, planned.kept, own.not_finite)
 
-    fit = yield from _climb(params, planned, evaluate)
+    fit = yield from climb(params, planned, evaluate)
     final = yield from ask(
         diagnostics,
         coefficients=planned.everywhere(fit.coefficients),
@@ -197,19 +197,15 @@ def _on_grid(params: CoxParams, total: CoxPreparation, planned: CoxPlan, edges: 
     def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
         everywhere = planned.everywhere(coefficients)
         sums = yield from ask(grid_likelihoods, coefficients=everywhere, **planned.broadcast, edges=edges)
-        nothing = _nothing(sums.n, params.design.width)
         if sums.not_finite:
-            return _newton_terms(nothing, planned.kept, sums.not_finite)
+            return beyond_reach(sums.n, planned.kept)
         found = grid_likelihood(sums, params.ties, np.ones((1, sums.events.size)))
         if not found.factors.are_positive:
-            return _newton_terms(nothing, planned.kept, 1.0)
+            return beyond_reach(sums.n, planned.kept)
         seen.append((sums, found))
-        own = replace(
-            nothing, log_likelihood=found.log_likelihood, score=found.score[0], information=found.information[0]
-        )
-        return _newton_terms(own, planned.kept, 0.0)
+        return newton_terms(sums.n, found.log_likelihood, found.score[0], found.information[0], planned.kept)
 
-    fit = yield from _climb(params, planned, evaluate)
+    fit = yield from climb(params, planned, evaluate)
     (_, first), (sums, last) = seen[0], seen[-1]
     final = yield from ask(
         diagnostics,
@@ -232,7 +228,7 @@ def _piecewise(params: CoxParams, total: CoxPreparation, planned: CoxPlan, ends:
     cells, seen = len(start.cells), list[PiecewiseSums]()
     names = [f"(hazard {k + 1})" for k in range(cells)]
     evaluate = joint(planned, within, start, seen)
-    both = yield from _climb(params, planned, evaluate, names, np.log(start.hazard.ravel()[start.cells]))
+    both = yield from climb(params, planned, evaluate, names, np.log(start.hazard.ravel()[start.cells]))
     fitted = PiecewiseFit(covariates_only(both, cells), within, start, Totals(seen[-1]))
     clock = fitted.clock(params)
     final = yield from ask(
@@ -249,67 +245,3 @@ def _piecewise(params: CoxParams, total: CoxPreparation, planned: CoxPlan, ends:
         spread=spread_of(fitted.fit.coefficients, fitted.fit.start.information, total.events),
     )
     return fitted.fit, piecewise_findings(final, fitted, clock)
-
-
-def _climb(
-    params: CoxParams,
-    planned: CoxPlan,
-    evaluate: Evaluate,
-    nuisance: list[str] | None = None,
-    start: Array | None = None,
-) -> Steps[Fit]:
-    """The maximum of a likelihood of the `nuisance` parameters, if any, and the coefficients, these from 0."""
-    columns = [params.design.columns[k] for k in planned.kept]
-    before = np.zeros(0) if start is None else start
-    too_far: list[Array] = []
-
-    def watched(at: Array) -> Steps[NewtonTerms]:
-        found = yield from evaluate(at)
-        too_far.extend([at[len(before) :]] if found.not_finite else [])
-        return found
-
-    model = Model(
-        [*(nuisance or []), *columns],
-        intercept=False,
-        separable=True,
-        max_iterations=params.max_iterations,
-        infinite="tells without exception who has the event first (a group without events, for one): the likelihood "
-        "rises without end",
-    )
-    try:
-        return (yield from maximise(watched, np.concatenate([before, np.zeros(len(columns))]), model))
-    except NotConverged:
-        if too_far:
-            raise _runs_away(columns, np.abs(too_far[-1])) from None
-        raise
-
-
-def _runs_away(names: list[str], sizes: Array) -> Separation:
-    chosen = ", ".join(f"`{name}`" for name, size in zip(names, sizes, strict=True) if size > 0.5 * np.max(sizes))
-    return Separation(
-        f"The likelihood has no finite maximum within reach: by {chosen} some people's hazard would be more than "
-        f"e^{MAX_PREDICTOR:g} times another's. No numbers are given. Leave it out, or look for extreme values."
-    )
-
-
-def _nothing(n: float, width: int) -> PartialLikelihood:
-    return PartialLikelihood(
-        n=n,
-        events=n,
-        log_likelihood=0.0,
-        score=np.zeros(width),
-        information=np.zeros((width, width)),
-        not_finite=0.0,
-    )
-
-
-def _newton_terms(total: PartialLikelihood, kept: NDArray[np.intp], not_finite: float) -> NewtonTerms:
-    return NewtonTerms(
-        n=total.n,
-        score=total.score[kept],
-        information=total.information[np.ix_(kept, kept)],
-        log_likelihood=total.log_likelihood,
-        pearson=0.0,
-        extreme=0.0,
-        not_finite=not_finite,
-    )

@@ -15,7 +15,8 @@ from algorithms.numerics.proportional_hazards import transformed
 from algorithms.numerics.risk_sets import NO_EDGES
 from algorithms.numerics.score_residuals import Hazard, meat
 from algorithms.numerics.score_table import score_table
-from cohortium.data import Data
+from cohortium.data import BLOCK_ROWS, Data
+from cohortium.evidence import Concentration, Evidence
 from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
 
 
@@ -65,13 +66,14 @@ def diagnostics(
     rows = Rows(data, params, Scaling(centre, per_unit, level), edges)
     sets, width, start = rows.sets, rows.width, np.zeros(rows.width)
     score, information, squares = np.zeros(width), np.zeros((2, width, width)), [np.zeros((width, width))] * 2
+    evidence: Evidence | None = None
     if params.stratified:
         step = params.step if params.needs_grid else 1.0
         g = transformed(sets.time, params.time_transform, clock, step) - origin
         found = likelihood(rows, coefficients, np.vstack([g, g**2]))
         null = likelihood(rows, start, np.ones((1, sets.nowhere))) if params.is_robust else None
         if found is not None:
-            score, information = found.score[0], found.information
+            score, information, evidence = found.score[0], found.information, found.evidence
         if found is not None and null is not None:
             squares = [meat(rows, at, Hazard.of(fit)) for at, fit in ((coefficients, found), (start, null))]
     elif params.is_robust:
@@ -86,6 +88,7 @@ def diagnostics(
         timed_score=score,
         timed_information=information,
         squares=squares,
+        evidence=evidence,
     )
 
 
@@ -139,8 +142,10 @@ def _diagnostics(
     timed_score: Array,
     timed_information: Array,
     squares: list[Array],
+    evidence: Evidence | None = None,
 ) -> Diagnostics:
     sets, predictor = rows.sets, rows.predictor(coefficients)
+    scores_of, farthest = _risk_scores(rows, predictor)
     scores = score_table(rows.data, rows.params, predictor, spread)
     pairs = concordance(sets, predictor, people)
     return Diagnostics(
@@ -155,4 +160,15 @@ def _diagnostics(
         meat=squares[0],
         start_meat=squares[1],
         scores=scores,
+        evidence=evidence or rows.evidence(scores_of, farthest),
     )
+
+
+def _risk_scores(rows: Rows, predictor: Array) -> tuple[Concentration, float]:
+    """How much of the sum of all risk scores is one person's, and the largest predictor."""
+    found, farthest = Concentration(), 0.0
+    for start in range(0, len(predictor), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        farthest = max(farthest, float(np.max(np.abs(predictor[block]))))
+        found.add(np.exp(np.clip(predictor[block], -700.0, 700.0)) * rows.weight(block))
+    return found, farthest

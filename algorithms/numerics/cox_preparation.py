@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.cut_points import leaving_times
 from algorithms.numerics.follow_up import follow_up_blocks, overlaps, read_follow_up
@@ -17,6 +18,7 @@ from algorithms.numerics.proportional_hazards import transformed
 from algorithms.numerics.risk_sets import PART_ROWS, RiskSets, risk_sets
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
+from cohortium.evidence import Evidence, Shares
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 
 
@@ -74,7 +76,17 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         offset=used * offset,
         clock=float(deaths @ transformed(times, params.time_transform, times, 1.0)) if own_clock else 0.0,
         silent=float(sets.rows > 0 and sets.events == 0),
+        evidence=Evidence(
+            weights=_weights(sets),
+            columns=columns_of(data, design, variables=params.variables, events=float(sets.events)),
+        ),
     )
+
+
+def _weights(sets: RiskSets) -> Shares:
+    if sets.weight is not None or not sets.rows:
+        return Shares.of(np.zeros(0) if sets.weight is None else sets.weight)
+    return Shares(np.array(1.0 / sets.rows), np.array(min(2.0 / sets.rows, 1.0)), np.array(float(sets.rows)))
 
 
 def _backwards(data: Data, params: CoxParams) -> int:

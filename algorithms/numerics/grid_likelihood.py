@@ -7,6 +7,7 @@ own, and every sum names its own: a cohort refuses an interval in which few of t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +19,7 @@ from algorithms.numerics.risk_sets import NO_EDGES, add_at, merged
 from algorithms.numerics.tied_factors import Factors
 from algorithms.numerics.time_grid import follow_up, group_codes
 from cohortium.data import Data
+from cohortium.evidence import Concentration, Shares
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -50,12 +52,15 @@ def sums_on_grid(rows: Rows, coefficients: Array) -> GridSums:
     sets, width = rows.sets, rows.width
     shape = (len(rows.params.groups), rows.params.points + 1)
     kinds = {name: _Moments(width, sets.nowhere) for name in ("event", "censored", "entered")}
-    weight, x, predicted, far = np.zeros(sets.nowhere + 1), np.zeros((width, sets.nowhere + 1)), 0.0, False
+    weight, x = np.zeros(sets.nowhere + 1), np.zeros((width, sets.nowhere + 1))
+    everybody, predicted, farthest, far = Concentration(), 0.0, 0.0, False
     for block, z, predictor in rows.blocks(coefficients):
-        far = far or not np.all(np.abs(predictor) <= MAX_PREDICTOR)
+        farthest = max(farthest, float(np.max(np.abs(predictor), initial=0.0)))
+        far = not farthest <= MAX_PREDICTOR
         event, last = sets.event[block], sets.last[block]
         case = np.broadcast_to(rows.weight(block), len(predictor))
         risk = np.zeros(len(predictor)) if far else case * np.exp(predictor)
+        everybody.add(risk)
         kinds["event"].add(last[event], risk[event], z[event])
         kinds["censored"].add(last[~event], risk[~event], z[~event])
         if sets.before is not None:
@@ -66,6 +71,7 @@ def sums_on_grid(rows: Rows, coefficients: Array) -> GridSums:
         predicted += float(case[event] @ predictor[event])
     if sets.before is None:
         kinds["entered"] = _Moments(width, 0)
+    used = 0.0 if far else 1.0
     shapes = {name: shape if name != "entered" or sets.before is not None else (shape[0], 0) for name in kinds}
     people = {name: of.people[:-1].reshape(shapes[name]) for name, of in kinds.items()}
     sums = {f"{name}_{k}": a for name, of in kinds.items() for k, a in of.arrays(shapes[name], nothing=far).items()}
@@ -74,11 +80,15 @@ def sums_on_grid(rows: Rows, coefficients: Array) -> GridSums:
         events=people["event"],
         censorings=people["censored"],
         entries=people["entered"],
-        weight=weight[:-1].reshape(shape),
-        x=np.moveaxis(x[:, :-1].reshape(width, *shape), 0, -1),
-        predictor=0.0 if far else predicted,
+        weight=used * weight[:-1].reshape(shape),
+        x=used * np.moveaxis(x[:, :-1].reshape(width, *shape), 0, -1),
+        predictor=used * predicted,
         **sums,
         not_finite=float(far),
+        # How much of the risk scores of each interval, and of all, is one person's.
+        evidence=replace(
+            rows.evidence(everybody, farthest), magnitudes=Shares.joined(*(of.shares.shares for of in kinds.values()))
+        ),
     )
 
 
@@ -88,10 +98,13 @@ class _Moments:
     def __init__(self, width: int, places: int) -> None:
         self.people, self.risk = np.zeros((2, places + 1))
         self.x, self.xx = np.zeros((width, places + 1)), np.zeros((width, width, places + 1))
+        self.shares, self._places = Concentration((places,)), places
 
     def add(self, at: Places, risk: Array, x: Array) -> None:
         add_at(self.people, at, np.ones(len(at)))
         add_at(self.risk, at, risk)
+        here = at < self._places
+        self.shares.add_by(at[here].astype(np.intp), risk[here])
         for j in range(len(self.x)):
             weighted = risk * x[:, j]
             add_at(self.x[j], at, weighted)

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.risk_sets import NO_EDGES, RiskSets, add_at, risk_sets
 from algorithms.numerics.tied_factors import Factors
 from cohortium.data import BLOCK_ROWS, Data
+from cohortium.evidence import Concentration, Evidence
 from cohortium.quantities import Array
 
 # A hazard e^30 times that of the cohort's average person is no model but a way to single somebody out.
@@ -81,6 +83,13 @@ class Rows:
         """The case weights of some rows; 1 where there are none."""
         return 1.0 if self.sets.weight is None else self.sets.weight[rows]
 
+    def evidence(self, weights: Concentration, farthest: float) -> Evidence:
+        """What the check of the node is shown beside sums with these weights and largest linear predictor."""
+        columns = columns_of(
+            self.data, self.params.design, variables=self.params.variables, events=float(self.sets.events)
+        )
+        return Evidence(weights=weights.shares, predictor=farthest, columns=columns)
+
     def _blocks(self) -> Iterator[tuple[slice, Array, Array | float]]:
         rows = len(self.sets.event)
         workspace = np.empty((self.width, min(self.block_rows, len(self.data))))
@@ -111,6 +120,7 @@ class Likelihood:
     factors: Factors
     x: Array
     tied_x: Array
+    evidence: Evidence | None = None
 
 
 def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likelihood | None:
@@ -124,9 +134,11 @@ def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likeliho
     factors = Factors(rows.sets.deaths, first.weight, first.risk, first.tied, rows.params.ties)
     if not factors.are_positive:  # the few left at risk are lost in the rounding of those who left
         return None
-    score, information = first.score, _second_moments(rows, coefficients, factors, time_weights)
+    score = first.score
+    information, weights = _second_moments(rows, coefficients, factors, time_weights)
     factors.subtract_means(score, information, first.x, first.tied_x, time_weights)
-    return Likelihood(first.at_events + factors.log, score, information, factors, first.x, first.tied_x)
+    evidence = rows.evidence(weights, first.farthest)
+    return Likelihood(first.at_events + factors.log, score, information, factors, first.x, first.tied_x, evidence)
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,7 @@ class _FirstMoments:
 
     `risk` and `x` are sums of risk scores and of these times covariates over the risk sets, `tied` and `tied_x` over
     those with the event; `weight` is that of the events, `at_events` the sum of their predictors, and `score` that of
-    their covariates per weighting of time.
+    their covariates per weighting of time; `farthest` is the largest predictor, up or down.
     """
 
     risk: Array
@@ -145,6 +157,7 @@ class _FirstMoments:
     weight: Array
     at_events: float
     score: Array
+    farthest: float
 
 
 def _first_moments(rows: Rows, coefficients: Array, time_weights: Array) -> _FirstMoments | None:
@@ -152,9 +165,10 @@ def _first_moments(rows: Rows, coefficients: Array, time_weights: Array) -> _Fir
     times = sets.nowhere + 1
     risk, tied, weight = np.zeros((3, times))
     x, tied_x = np.zeros((width, times)), np.zeros((width, times if rows.has_ties else 1))
-    score, at_events = np.zeros((len(time_weights), width)), 0.0
+    score, at_events, farthest = np.zeros((len(time_weights), width)), 0.0, 0.0
     for block, columns, predictor in rows.blocks(coefficients):
-        if not np.all(np.abs(predictor) <= MAX_PREDICTOR):
+        farthest = max(farthest, float(np.max(np.abs(predictor), initial=0.0)))
+        if not farthest <= MAX_PREDICTOR:
             return None
         case, happens = rows.weight(block), np.flatnonzero(sets.event[block])
         at, score_of = sets.last[block][happens], case * np.exp(predictor)
@@ -178,18 +192,27 @@ def _first_moments(rows: Rows, coefficients: Array, time_weights: Array) -> _Fir
         weight[:-1],
         at_events,
         score,
+        farthest,
     )
 
 
-def _second_moments(rows: Rows, coefficients: Array, factors: Factors, time_weights: Array) -> Array:
-    """The second moments of all risk sets, per weighting of time: X' diag(w A) X, A the hazard that a row lived."""
+def _second_moments(
+    rows: Rows, coefficients: Array, factors: Factors, time_weights: Array
+) -> tuple[Array, Concentration]:
+    """The second moments of all risk sets, per weighting of time: X' diag(w A) X, A the hazard that a row lived.
+
+    And how much of these weights w A is one person's.
+    """
     information = np.zeros((len(time_weights), rows.width, rows.width))
+    weights = Concentration((len(time_weights),))
     lived = [LivedHazard.of(rows.sets, factors, weights) for weights in time_weights]
     for block, x, predictor in rows.blocks(coefficients):
-        risk = rows.weight(block) * np.exp(predictor)
+        risk, parts = rows.weight(block) * np.exp(predictor), np.empty((len(predictor), len(lived)))
         for q, own in enumerate(lived):
-            information[q] += cross_products(x, risk * own.of_rows(rows.sets, block))
-    return information
+            parts[:, q] = risk * own.of_rows(rows.sets, block)
+            information[q] += cross_products(x, parts[:, q])
+        weights.add(parts)
+    return information, weights
 
 
 def cross_products(x: Array, weight: Array) -> Array:

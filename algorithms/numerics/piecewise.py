@@ -9,8 +9,8 @@ Source: Holford (1980), Biometrics 36:299; Laird & Olivier (1981), JASA 76:231.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from algorithms.numerics.risk_sets import add_at
 from algorithms.numerics.score_residuals import Squares
 from algorithms.numerics.time_grid import group_codes
 from cohortium.data import Data
+from cohortium.evidence import Concentration, Shares
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, TimeGrid
 
 
@@ -111,6 +112,15 @@ class Intervals:
         widths = self.ends - self.starts
         return np.asarray(((later - whole.reshape(self.shape)) * widths).ravel() + partly)
 
+    def add_shares(self, part: Part, values: Array, within: Sequence[Concentration]) -> None:
+        """Add `values` times the time that rows spend in each interval, per stratum, to what one person makes up."""
+        stratum, start = part.first // len(self.ends), self.starts
+        begin, stop = part.since + start[part.first % len(self.ends)], part.until + start[part.last % len(self.ends)]
+        for s, own in enumerate(within):
+            here = np.flatnonzero(stratum == s)
+            time = np.minimum(stop[here, None], self.ends) - np.maximum(begin[here, None], start)
+            own.add(np.maximum(time, 0.0) * values[here, None])
+
     def lived(self, part: Part, hazard: Array) -> Array:
         """The cumulative hazard that rows live through, from the hazard of each cell (strata, intervals), (rows,)."""
         cumulated = np.cumsum(hazard * (self.ends - self.starts), axis=1) - hazard * (self.ends - self.starts)
@@ -146,14 +156,18 @@ def piecewise_sums(
     width, cells = rows.width, intervals.strata * len(intervals.ends)
     people, weight, exposure = np.zeros((3, cells)), np.zeros(cells), np.zeros(cells)
     exposure_x, x, information = np.zeros((width, cells)), np.zeros(width), np.zeros((width, width))
-    predictor, far = 0.0, False
+    predictor, farthest, far = 0.0, 0.0, False
+    everybody, within = Concentration(), [Concentration((len(ends),)) for _ in params.groups]
     for part in intervals.parts(rows, coefficients):
-        far = far or not np.all(np.abs(part.predictor) <= MAX_PREDICTOR)
+        farthest = max(farthest, float(np.max(np.abs(part.predictor), initial=0.0)))
+        far = not farthest <= MAX_PREDICTOR
         people += intervals.people(part)
-        add_at(weight, part.last[part.event], part.weight[part.event])
         if far:
             continue
         case = part.case
+        everybody.add(case)
+        intervals.add_shares(part, case, within)
+        add_at(weight, part.last[part.event], part.weight[part.event])
         exposure += intervals.person_time(part, case)
         for j, column in enumerate(part.x.T):
             exposure_x[j] += intervals.person_time(part, case * column)
@@ -167,13 +181,15 @@ def piecewise_sums(
         at_risk=people[0].reshape(shape),
         leaving=people[1].reshape(shape),
         events=people[2].reshape(shape),
-        weight=weight.reshape(shape),
+        weight=used * weight.reshape(shape),
         exposure=used * exposure.reshape(shape),
         exposure_x=used * np.moveaxis(exposure_x.reshape(width, *shape), 0, -1),
         x=used * x,
         predictor=used * predictor,
         information=used * information,
         not_finite=float(far),
+        # How much of the person-time of each interval, weighted by risk score, is one person's.
+        evidence=replace(rows.evidence(everybody, farthest), magnitudes=Shares.joined(*(own.shares for own in within))),
     )
 
 

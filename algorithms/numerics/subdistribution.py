@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.fine_gray_params import FineGrayParams
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling
 from algorithms.numerics.score_residuals import Hazard
@@ -21,6 +22,7 @@ from algorithms.numerics.tied_factors import Factors
 from algorithms.numerics.time_grid import grid_times
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.evidence import Concentration, Evidence, Shares
 from cohortium.quantities import Array
 
 Mask = NDArray[np.bool_]
@@ -160,12 +162,23 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
     factors = Factors(standing.deaths, standing.deaths, sums[0], tied[0], params.ties)
     if not factors.are_positive:
         return None
-    information = np.zeros((width, width))
+    information, weights, farthest = np.zeros((width, width)), Concentration(), 0.0
     for rows, x in covariates(data, params, scaling, standing.origin):
-        lived = np.exp(x @ coefficients) * standing.lived(rows, factors.hazard, factors.spared)
+        eta = x @ coefficients
+        lived = np.exp(eta) * standing.lived(rows, factors.hazard, factors.spared)
+        weights.add(lived)
+        farthest = max(farthest, float(np.max(np.abs(eta))))
         information += (x.T * lived) @ x
     factors.subtract_means(score[None], information[None], sums[1:], tied[1:], np.ones((1, times)))
-    return Likelihood(predicted + factors.log, score[None], information[None], factors, sums[1:], tied[1:])
+    evidence = evidence_of(data, params, weights.shares, farthest)
+    return Likelihood(predicted + factors.log, score[None], information[None], factors, sums[1:], tied[1:], evidence)
+
+
+def evidence_of(data: Data, params: FineGrayParams, weights: Shares, farthest: float) -> Evidence:
+    """What the check of the node is shown beside sums with these weights and largest linear predictor."""
+    events = sum(float(np.count_nonzero(params.status(b) == params.number)) for b in data.blocks(params.used))
+    columns = columns_of(data, params.design, variables=params.used, events=events)
+    return Evidence(weights=weights, predictor=farthest, columns=columns)
 
 
 def meat(blocks: Iterable[tuple[slice, Array]], coefficients: Array, standing: Standing, hazard: Hazard) -> Array:
