@@ -84,7 +84,7 @@ def diagnostics(
         coefficients,
         people=people,
         spread=spread,
-        moves=count_moves(data, params, edges) if params.needs_grid else np.zeros((3, 1, 0)),
+        moves=count_moves(data, params, edges) if params.on_grid or params.needs_grid else np.zeros((3, 1, 0)),
         timed_score=score,
         timed_information=information,
         squares=squares,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
 
 from algorithms.numerics.design import Design, compile_design
-from algorithms.numerics.time_grid import MAX_CELLS, TimeGridParams
-from cohortium.analysis import Confidence
+from algorithms.numerics.time_grid import MAX_CELLS, TimeGridParams, group_codes
+from cohortium.analysis import Confidence, Divided
+from cohortium.data import Data
 from cohortium.errors import FormulaError, InvalidQuestion
 from cohortium.formula import Factor, Formula
 from cohortium.quantities import Array
@@ -25,6 +29,9 @@ Transform = Literal["identity", "log", "km", "rank"]
 
 class CoxParams(TimeGridParams):
     """Whose hazard, by what, and how."""
+
+    # The same intervals are the same division in every round: what is worked out for it is kept.
+    _divisions: dict[bytes, Divided] = PrivateAttr(default_factory=dict)
 
     formula: Formula = Field(
         description="Follow-up and covariates: `Surv(time, event) ~ age + sex`, `Surv(start, stop, event) ~ dose + "
@@ -92,8 +99,29 @@ class CoxParams(TimeGridParams):
 
     @property
     def needs_grid(self) -> bool:
-        """Whether people are counted on the grid of times."""
-        return self.on_grid or (self.stratified and self.time_transform in ("km", "rank"))
+        """Whether people are told of at every time of the grid."""
+        return not self.chooses_intervals and (self.on_grid or self.time_transform in ("km", "rank"))
+
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided | None:
+        """By the intervals that were chosen: two choices of them must not differ by a few people."""
+        chosen = broadcast.get("ends" if self.piecewise else "edges", np.zeros(0))
+        if statistic == "objections" or not len(chosen):
+            return None
+        ends = np.asarray(chosen * (1.0 if self.piecewise else self.step), dtype=np.float64)
+        return self._divisions.setdefault(ends.tobytes(), self._divided(ends))
+
+    def _divided(self, ends: Array) -> Divided:
+        """Who leaves in which interval of which stratum."""
+        time, longest = self.surv.time.name, np.inf if self.until is None else self.until
+
+        def codes(block: Data) -> NDArray[np.intp]:
+            # As on the grid, up to rounding.
+            interval = np.searchsorted(ends * (1.0 + 1e-9), np.minimum(block[time], longest))
+            return np.asarray(group_codes(block, self) * (len(ends) + 1) + interval, dtype=np.intp)
+
+        label = f"{time} up to {hashlib.sha256(ends.tobytes()).hexdigest()[:16]}"
+        strata = (name.name for name in self.formula.strata)
+        return Divided(label, (time, *strata), len(self.groups) * (len(ends) + 1), codes)
 
     @cached_property
     def step(self) -> float:
@@ -160,7 +188,7 @@ class CoxParams(TimeGridParams):
             raise InvalidQuestion("`baseline` is for cohort_effect='common': every cohort has its own otherwise.")
         if self.piecewise and self.interval is not None:
             raise InvalidQuestion("A piecewise baseline takes exact times: say how many `intervals`, not `interval`.")
-        if self.needs_grid or self.piecewise:
+        if self.needs_grid or not self.stratified:
             self._check_grid()
 
     def _check_grid(self) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cohortium.errors import InvalidQuestion, Refused, Separation
 from node.disclosure import Policy
+from node.releases import Asker
 from simulation import network
 
 FOUR = "Surv(time, cens) ~ horTh + age + tsize + pnodes"
@@ -314,3 +315,26 @@ class TestPooledConcordance:
 def test_wrong_questions_about_baselines(ask, options, message):
     with pytest.raises(InvalidQuestion, match=message):
         ask("cox", split(people(), "mod3"), formula="Surv(time, dead) ~ age", **options)
+
+
+class TestDifferencing:
+    @pytest.mark.parametrize("baseline", ["adaptive", "piecewise"])
+    def test_intervals_that_differ_by_a_few_people_are_not_both_told_of(self, baseline):
+        """A coordinator that asks again with one end moved by a day would learn of who left on that day."""
+        frame = people(500, 40).drop(columns="start")
+        (node,) = network(named([frame]), policy=Policy()).service.nodes.values()
+        params = {"formula": "Surv(time, dead) ~ age", "cohort_effect": "common", "baseline": baseline}
+        bound = node.bound("cox", params)
+        asker = Asker(job="j", study="s", researcher="", cohorts=("c0", "c1", "c2"), alone=False)
+        broadcast = {"coefficients": np.zeros(1), "centre": np.zeros(1), "per_unit": np.ones(1), "level": np.array(0.0)}
+        statistic = "piecewise_sums" if baseline == "piecewise" else "grid_likelihoods"
+
+        def tell(ends):
+            chosen = {"ends": ends, "hazard": np.zeros((1, len(ends)))} if baseline == "piecewise" else {"edges": ends}
+            return node.compute("cox", statistic, bound, {**broadcast, **chosen}, asker=asker)
+
+        assert np.any(tell(np.array([10.0, 30.0, 60.0]))["not_finite"]) == 0
+        tell(np.array([10.0, 30.0, 60.0]))
+        assert 0 < (np.ceil(frame["time"]) == 31).sum() < 10
+        with pytest.raises(Refused, match="min_difference"):
+            tell(np.array([10.0, 31.0, 60.0]))
