@@ -21,7 +21,7 @@ from cohortium.quantities import Array
 # Risk scores closer than this are the same person's covariates added up in another order.
 SAME_SCORE = 1e-10
 # People whose pairs are counted together.
-QUERIES = 1_000_000
+QUERIES = 500_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def concordance(sets: RiskSets, predictor: Array, people: float = 1.0) -> Pairs:
     `people` is what each person's pairs are divided by in `squares`, which else grow with their third power.
     """
     rank = _ranks(predictor)
+    del predictor  # as large as a column
     # Those with the event stand before those who leave later, at the same time or not, without it.
     longer = _Runs(2 * sets.last + ~sets.event, rank, sets.weight, 2 * sets.nowhere + 2)
     late = None
@@ -86,19 +87,26 @@ def _ranks(predictor: Array) -> Places:
 
 def _ties(at: Places, rank: Places, weight: Array | None) -> tuple[float, float]:
     """Pairs of events at the same time, with different scores and with the same."""
-    both = np.unique(at.astype(np.intp) * (int(rank.max(initial=0)) + 1) + rank, return_inverse=True)[1]
-    squares = len(at) if weight is None else np.sum(weight**2)
-    pairs = [0.5 * (np.sum(np.bincount(k, weights=weight).astype(np.float64) ** 2) - squares) for k in (at, both)]
-    return float(pairs[0] - pairs[1]), float(pairs[1])
+    both = at * np.int64(int(rank.max(initial=0)) + 1) + rank
+    squares = float(len(at)) if weight is None else float(np.sum(weight**2))
+    same_time = float(np.sum(np.bincount(at, weights=weight).astype(np.float64) ** 2))
+    if weight is None:
+        both.sort()
+        first = np.flatnonzero(np.diff(both, prepend=-1))
+        people = np.diff(first, append=len(both)).astype(np.float64)
+    else:
+        people = np.bincount(np.unique(both, return_inverse=True)[1], weights=weight).astype(np.float64)
+    same_both = float(np.sum(people**2))
+    return 0.5 * (same_time - same_both), 0.5 * (same_both - squares)
 
 
 class _Runs:
     """People in the order of `place` (integers below `places`), so that a range of places is one run of them."""
 
     def __init__(self, place: Places, rank: Places, weight: Array | None, places: int) -> None:
+        self.start = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=places))]).astype(np.int32)
         order = np.argsort(place)
         self.rank, self.weight = rank[order], None if weight is None else weight[order]
-        self.start = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=places))]).astype(np.int32)
 
     def count(self, low: Places, high: Places, rank: Places) -> Array:
         """Weight of those at low <= place < high with a lower, the same and a higher rank, shape (3, queries)."""
@@ -110,7 +118,7 @@ def _count(rank: Places, weight: Array | None, low: Places, high: Places, wanted
     total = _weight_of_runs(weight, low, high)
     lower = np.zeros(len(low))
     for bit in reversed(range(int(max(rank.max(initial=0), wanted.max(initial=0))).bit_length())):
-        one, up = (rank >> bit & 1).astype(np.bool_), (wanted >> bit & 1).astype(np.bool_)
+        one, up = rank & (1 << bit) != 0, wanted & (1 << bit) != 0
         ones = np.zeros(len(one) + 1, dtype=np.int32)
         np.cumsum(one, out=ones[1:])
         low_ones, high_ones = ones[low], ones[high]
@@ -122,7 +130,9 @@ def _count(rank: Places, weight: Array | None, low: Places, high: Places, wanted
             weight = np.concatenate([weight[~one], weight[one]])
         low = np.where(up, zeros + low_ones, low - low_ones)
         high = np.where(up, zeros + high_ones, high - high_ones)
-        rank = np.concatenate([rank[~one], rank[one]])
+        sorted_by_bit = np.empty_like(rank)
+        sorted_by_bit[:zeros], sorted_by_bit[zeros:] = rank[~one], rank[one]
+        rank = sorted_by_bit
     same = _weight_of_runs(weight, low, high)
     return np.array([lower, same, total - lower - same])
 

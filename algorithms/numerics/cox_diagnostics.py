@@ -15,7 +15,7 @@ from algorithms.numerics.proportional_hazards import transformed
 from algorithms.numerics.risk_sets import NO_EDGES
 from algorithms.numerics.score_residuals import Hazard, meat
 from algorithms.numerics.score_table import score_table
-from cohortium.data import BLOCK_ROWS, Data
+from cohortium.data import Data
 from cohortium.evidence import Concentration, Evidence
 from cohortium.quantities import Array, Count, SumOver, Sums, Table, TimeGrid
 
@@ -144,10 +144,10 @@ def _diagnostics(
     squares: list[Array],
     evidence: Evidence | None = None,
 ) -> Diagnostics:
-    sets, predictor = rows.sets, rows.predictor(coefficients)
-    scores_of, farthest = _risk_scores(rows, predictor)
-    scores = score_table(rows.data, rows.params, predictor, spread)
-    pairs = concordance(sets, predictor, people)
+    sets, scores_of, farthest = rows.sets, *_risk_scores(rows, coefficients)
+    scores = score_table(rows, coefficients, spread)
+    # Handed over, not kept: it is as large as a column.
+    pairs = concordance(sets, rows.predictor(coefficients), people)
     return Diagnostics(
         n=sets.rows,
         events=sets.events,
@@ -164,11 +164,10 @@ def _diagnostics(
     )
 
 
-def _risk_scores(rows: Rows, predictor: Array) -> tuple[Concentration, float]:
+def _risk_scores(rows: Rows, coefficients: Array) -> tuple[Concentration, float]:
     """How much of the sum of all risk scores is one person's, and the largest predictor."""
     found, farthest = Concentration(), 0.0
-    for start in range(0, len(predictor), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        farthest = max(farthest, float(np.max(np.abs(predictor[block]))))
-        found.add(np.exp(np.clip(predictor[block], -700.0, 700.0)) * rows.weight(block))
+    for block, _, predictor in rows.blocks(coefficients):
+        farthest = max(farthest, float(np.max(np.abs(predictor), initial=0.0)))
+        found.add(np.exp(np.clip(predictor, -700.0, 700.0)) * rows.weight(block))
     return found, farthest

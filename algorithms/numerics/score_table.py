@@ -13,8 +13,8 @@ from scipy import special
 
 from algorithms.numerics.concordance import Pairs
 from algorithms.numerics.cox_params import CoxParams
+from algorithms.numerics.partial_likelihood import Rows
 from algorithms.numerics.time_grid import follow_up, group_codes
-from cohortium.data import Data
 from cohortium.quantities import Array
 
 SCORES, TIMES = 200, 250
@@ -32,23 +32,22 @@ def shape(params: CoxParams) -> tuple[int, int, int, int]:
     return 2, len(params.groups), min(params.points, TIMES) + 1, SCORES
 
 
-def score_table(data: Data, params: CoxParams, predictor: Array, spread: float) -> Array:
+def score_table(rows: Rows, coefficients: Array, spread: float) -> Array:
     """People of one cohort by event, stratum, time and score; `spread` is about a standard deviation of scores."""
+    params = rows.params
     table = np.zeros(shape(params))
     if not table.size:
         return table
     _, strata, times, bins = table.shape
-    # Bins with about as many people each, if scores were normal; wider tails, for they seldom are.
-    score = np.minimum((special.ndtr(predictor / (1.3 * max(spread, 1e-12))) * bins).astype(np.intp), bins - 1)
-    at = 0
-    for block in data.blocks(params.variables):
+    data = rows.data.blocks(params.variables, rows.block_rows)
+    for (_, _, predictor), block in zip(rows.blocks(coefficients), data, strict=True):
+        # Bins with about as many people each, if scores were normal; wider tails, for they seldom are.
+        score = (special.ndtr(predictor / (1.3 * max(spread, 1e-12))) * bins).astype(np.intp)
         _, leaving, event = follow_up(block, params)
         time = np.ceil(leaving * ((times - 1) / params.points) - 1e-9).astype(np.intp)
-        here = slice(at, at + len(block))
-        cell = ((event * 1 * strata + group_codes(block, params)) * times + time) * bins + score[here]
+        cell = ((event * 1 * strata + group_codes(block, params)) * times + time) * bins + np.minimum(score, bins - 1)
         used = np.ones(len(block), dtype=np.bool_) if params.on_grid else block[params.surv.time.name] > 0
         table += np.bincount(cell[used], minlength=table.size).reshape(table.shape)
-        at = here.stop
     return table
 
 
