@@ -82,6 +82,24 @@ class TestAgainstSumsWrittenOut:
         close(np.array(result.covariance), inverse @ residual.T @ residual @ inverse)
         assert result.std_error_type == "robust (sandwich)"
 
+    @pytest.mark.parametrize("effect", ["stratified", "common"])
+    def test_robust_score_test_is_that_of_the_residuals_at_no_effect(self, ask, effect):
+        """As R's coxph: the score against the squares of what every family adds to it."""
+        frame = people(240, 17)
+        frame = frame[frame["start"] < frame["time"]].reset_index(drop=True)
+        frames = named([frame[frame["family"] % 3 == k] for k in range(3)])
+        result = ask(
+            "cox", frames, formula=f"Surv(start, time, dead) ~ {FORMULA} + cluster(family)", cohort_effect=effect,
+            interval=1,
+        )  # fmt: skip
+        strata = (frame["family"] % 3 * (effect == "stratified")).to_numpy()
+        _, residual, _ = written_out(frame, design(frame).astype(float), np.zeros(5), "efron", strata=strata)
+        by_family = np.array([residual[frame["family"] == f].sum(axis=0) for f in frame["family"].unique()])
+        score = by_family.sum(axis=0)
+        close(result.tests["robust score"].statistic, score @ np.linalg.solve(by_family.T @ by_family, score))
+        assert result.tests["robust score"].df == 5
+        assert "robust score" not in ask("cox", frames, formula="Surv(time, dead) ~ age").tests
+
     def test_lifelines_agrees_about_weights(self, ask):
         import lifelines
 
