@@ -1,30 +1,39 @@
-"""Cox regression, with a baseline hazard per cohort or, on a grid of times, one for all."""
+"""Cox regression, with a baseline hazard per cohort or one for all."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
+from algorithms.numerics import cox_preparation
 from algorithms.numerics.by_cohort import PooledFit, by_cohort
-from algorithms.numerics.concordance import concordance
-from algorithms.numerics.cox_inference import Findings, cox_result, timed_on_grid
+from algorithms.numerics.cox_diagnostics import diagnostics, piecewise_diagnostics
+from algorithms.numerics.cox_inference import (
+    Findings,
+    cox_result,
+    on_grid_findings,
+    piecewise_findings,
+)
 from algorithms.numerics.cox_params import CoxParams
-from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan, prepare
+from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation, plan
 from algorithms.numerics.cox_result import CoxResult
-from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, grid_sums
-from algorithms.numerics.newton import Fit, Model, Steps, maximise
+from algorithms.numerics.cut_points import intervals, objections  # noqa: F401 - a statistic as well
+from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, sums_on_grid
+from algorithms.numerics.hazard_climb import beyond_reach, climb, newton_terms
+from algorithms.numerics.newton import Fit, Steps
 from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, forbidden, own_fit
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, likelihood
-from algorithms.numerics.proportional_hazards import Timed, on_grid, transformed
-from algorithms.numerics.score_residuals import Hazard, meat
+from algorithms.numerics.partial_likelihood import Likelihood, Rows, Scaling, likelihood
+from algorithms.numerics.piecewise import PiecewiseSums, piecewise_sums  # noqa: F401 - the latter is a statistic as well
+from algorithms.numerics.piecewise_fit import PiecewiseFit, Totals, covariates_only, joint, piecewise_model
+from algorithms.numerics.proportional_hazards import Timed, on_grid
+from algorithms.numerics.risk_sets import NO_EDGES
+from algorithms.numerics.score_residuals import Hazard
+from algorithms.numerics.score_table import spread_of
 from algorithms.numerics.scoring import NewtonTerms
 from cohortium.analysis import Refusal, Rounds, analysis, ask, ask_each_if_allowed
 from cohortium.data import Data
-from cohortium.errors import NotConverged, Separation
 from cohortium.evidence import NOBODY
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
@@ -46,27 +55,9 @@ class Moves(Sums):
     moves: TimeGrid
 
 
-class Diagnostics(Sums):
-    """At the estimates: pairs of people, sums for the test of proportional hazards, and squared score residuals.
-
-    Where these depend on values per time of the grid, which the coordinator chooses and which could single out one of
-    its intervals, `moves` tells how many people move in each; otherwise it is empty.
-    """
-
-    n: Count
-    events: Count
-    clusters: Count
-    moves: TimeGrid
-    pairs: Annotated[Array, SumOver("n")]
-    pair_squares: Annotated[Array, SumOver("clusters")]
-    timed_score: Annotated[Array, SumOver("events")]
-    timed_information: Annotated[Array, SumOver("n")]
-    meat: Annotated[Array, SumOver("clusters", people_per_parameter=True, positive=True)]
-
-
 def preparation(data: Data, params: CoxParams) -> CoxPreparation:
     """Rows, events and scales of one cohort."""
-    return prepare(data, params)
+    return cox_preparation.prepare(data, params)
 
 
 def partial_likelihood(
@@ -88,18 +79,6 @@ def partial_likelihood(
 
 
 def grid_likelihoods(
-    data: Data, params: CoxParams, *, coefficients: Array, centre: Array, per_unit: Array, level: float
-) -> GridSums:
-    """The sums per time of the grid of one cohort, for a baseline that all share."""
-    return grid_sums(data, params, Scaling(centre, per_unit, level), coefficients)
-
-
-def moves(data: Data, params: CoxParams) -> Moves:
-    """One cohort's people on the grid of times."""
-    return Moves(moves=count_moves(data, params))
-
-
-def diagnostics(
     data: Data,
     params: CoxParams,
     *,
@@ -107,41 +86,15 @@ def diagnostics(
     centre: Array,
     per_unit: Array,
     level: float,
-    clock: Array,
-    origin: float,
-    hazard: Array,
-) -> Diagnostics:
-    """What is asked once, at the estimates.
+    edges: Array = NO_EDGES,
+) -> GridSums:
+    """The sums per time of the grid of one cohort, for a baseline that all share; `edges`: times that are merged."""
+    return sums_on_grid(Rows(data, params, Scaling(centre, per_unit, level), edges), coefficients)
 
-    `clock` is g on the grid where the test's time scale needs one, `origin` its mean; `hazard` the common baseline.
-    """
-    rows = Rows(data, params, Scaling(centre, per_unit, level))
-    sets, width = rows.sets, rows.width
-    predictor = rows.predictor(coefficients)
-    pairs = concordance(sets, predictor)
-    score, information, baseline = np.zeros(width), np.zeros((2, width, width)), None
-    found: Likelihood | None = None
-    if params.stratified:
-        step = params.step if params.needs_grid else 1.0
-        g = transformed(sets.time, params.time_transform, clock, step) - origin
-        found = likelihood(rows, coefficients, np.vstack([g, g**2]))
-        if found is not None:
-            score, information = found.score[0], found.information
-            baseline = Hazard.of(found) if params.is_robust else None
-    elif params.is_robust:
-        baseline = Hazard.unpack(hazard)
-    return Diagnostics(
-        n=sets.rows,
-        events=sets.events,
-        clusters=sets.clusters,
-        moves=count_moves(data, params) if params.needs_grid else np.zeros((3, 1, 0)),
-        pairs=pairs.counts,
-        pair_squares=pairs.squares,
-        timed_score=score,
-        timed_information=information,
-        meat=meat(rows, predictor, baseline) if params.is_robust and baseline else np.zeros((width, width)),
-        evidence=found.evidence if found and found.evidence else rows.evidence(predictor, rows.risk_scores(predictor)),
-    )
+
+def moves(data: Data, params: CoxParams) -> Moves:
+    """One cohort's people on the grid of times."""
+    return Moves(moves=count_moves(data, params))
 
 
 def own_estimates(
@@ -170,30 +123,52 @@ def cox(params: CoxParams) -> Rounds[CoxResult]:
 
     With cohort_effect "stratified" every cohort (and stratum) has a baseline hazard of its own: the fit is that of
     coxph(... + strata(cohort)), every cohort uses its own exact times, and none of them leaves it. With "common" the
-    fit is that on the pooled records with times rounded up to the grid, whose width is `interval`; a cohort refuses a
-    grid with intervals in which few people leave. Source: Cox (1972), JRSSB 34:187; Therneau & Grambsch (2000).
+    cohorts share one, in one of three forms (`baseline`). "grid": the fit is that on the pooled records with times
+    rounded up to the grid, whose width is `interval`; a cohort refuses a grid with intervals in which few people leave.
+    "adaptive": the same on intervals that are as narrow as the cohorts agree to. "piecewise": a hazard that is constant
+    within intervals of as many events each, fitted as a Poisson regression to exact times; it needs the least from a
+    cohort, and 10 intervals come within a few hundredths of a standard error of the exact fit.
+
+    The test of proportional hazards is that of R's cox.zph. Source: Cox (1972), JRSSB 34:187; Therneau & Grambsch
+    (2000), Modeling Survival Data; Holford (1980), Biometrics 36:299.
     """
     total = yield from ask(preparation)
     planned = plan(total, params)
+    if params.stratified:
+        fit, found = yield from _own_baselines(params, total, planned)
+        return (yield from _with_cohorts(cox_result(params, total, planned, fit, found), params, planned, fit))
+    ends = NO_EDGES
+    if params.chooses_intervals:
+        ends = yield from intervals(params, total.ending, total.beginning)
+    shared = _piecewise if params.piecewise else _on_grid
+    fit, found = yield from shared(params, total, planned, ends)
+    return cox_result(params, total, planned, fit, found)
+
+
+def _own_baselines(params: CoxParams, total: CoxPreparation, planned: CoxPlan) -> Steps[tuple[Fit, Findings]]:
     clock = np.zeros(0)
-    if params.stratified and params.needs_grid:
+    if params.needs_grid:
         clock = on_grid(params.time_transform, (yield from ask(moves)).moves, delayed=params.delayed)
-    grids: list[GridSums] = []
-    fit = yield from _fit(params, planned, grids)
-    common = grid_likelihood(grids[-1], params.ties, np.ones((1, grids[-1].events.size))) if grids else None
+    origin = 0.0 if len(clock) else total.clock / total.events
+
+    def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
+        own = yield from ask(partial_likelihood, coefficients=planned.everywhere(coefficients), **planned.broadcast)
+        return newton_terms(own.n, own.log_likelihood, own.score, own.information, planned.kept, own.not_finite)
+
+    fit = yield from climb(params, planned, evaluate)
     final = yield from ask(
         diagnostics,
         coefficients=planned.everywhere(fit.coefficients),
         **planned.broadcast,
+        people=total.n,
         clock=clock,
-        origin=0.0 if len(clock) else total.clock / total.events,
-        hazard=Hazard.of(common).pack() if common and params.is_robust else np.zeros(0),
+        origin=origin,
+        hazard=np.zeros(0),
+        start_hazard=np.zeros(0),
+        spread=0.0,
+        edges=NO_EDGES,
     )
-    timed = Timed(final.timed_score, final.timed_information)
-    if common:
-        timed = timed_on_grid(grids[-1], params)
-    found = Findings(final.pairs, final.pair_squares, final.meat, timed, common)
-    return (yield from _with_cohorts(cox_result(params, total, planned, fit, found), params, planned, fit))
+    return fit, Findings(final, Timed(final.timed_score, final.timed_information), origin=origin)
 
 
 def _with_cohorts(result: CoxResult, params: CoxParams, planned: CoxPlan, fit: Fit) -> Steps[CoxResult]:
@@ -216,74 +191,57 @@ def _with_cohorts(result: CoxResult, params: CoxParams, planned: CoxPlan, fit: F
     return result.model_copy(update={"by_cohort": by_cohort(pooled, each, pooled.names, params.confidence)})
 
 
-def _fit(params: CoxParams, planned: CoxPlan, grids: list[GridSums]) -> Steps[Fit]:
-    kept, names = planned.kept, [params.design.columns[k] for k in planned.kept]
-    too_far: list[Array] = []
+def _on_grid(params: CoxParams, total: CoxPreparation, planned: CoxPlan, edges: Array) -> Steps[tuple[Fit, Findings]]:
+    seen: list[tuple[GridSums, Likelihood]] = []
 
     def evaluate(coefficients: Array) -> Steps[NewtonTerms]:
         everywhere = planned.everywhere(coefficients)
-        if params.stratified:
-            own = yield from ask(partial_likelihood, coefficients=everywhere, **planned.broadcast)
-            too_far.extend([coefficients] if own.not_finite else [])
-            return _newton_terms(own, kept, own.not_finite)
-        total = yield from ask(grid_likelihoods, coefficients=everywhere, **planned.broadcast)
-        if total.not_finite:
-            too_far.append(coefficients)
-            return _newton_terms(_nothing(total.n, params.design.width), kept, total.not_finite)
-        pooled = grid_likelihood(total, params.ties, np.ones((1, total.events.size)))
-        if not np.all(pooled.terms.denominator > 0):
-            return _newton_terms(_nothing(total.n, params.design.width), kept, 1.0)
-        grids.append(total)
-        own = replace(
-            _nothing(total.n, params.design.width),
-            log_likelihood=pooled.log_likelihood,
-            score=pooled.score[0],
-            information=pooled.information[0],
-        )
-        return _newton_terms(own, kept, 0.0)
+        sums = yield from ask(grid_likelihoods, coefficients=everywhere, **planned.broadcast, edges=edges)
+        if sums.not_finite:
+            return beyond_reach(sums.n, planned.kept)
+        found = grid_likelihood(sums, params.ties, np.ones((1, sums.events.size)))
+        if not found.factors.are_positive:
+            return beyond_reach(sums.n, planned.kept)
+        seen.append((sums, found))
+        return newton_terms(sums.n, found.log_likelihood, found.score[0], found.information[0], planned.kept)
 
-    model = Model(
-        names,
-        intercept=False,
-        separable=True,
-        max_iterations=params.max_iterations,
-        infinite="tells without exception who has the event first (a group without events, for one): the likelihood "
-        "rises without end",
+    fit = yield from climb(params, planned, evaluate)
+    (_, first), (sums, last) = seen[0], seen[-1]
+    final = yield from ask(
+        diagnostics,
+        coefficients=planned.everywhere(fit.coefficients),
+        **planned.broadcast,
+        people=total.n,
+        clock=np.zeros(0),
+        origin=0.0,
+        hazard=Hazard.of(last).pack() if params.is_robust else np.zeros(0),
+        start_hazard=Hazard.of(first).pack() if params.is_robust else np.zeros(0),
+        spread=spread_of(fit.coefficients, fit.start.information, total.events),
+        edges=edges,
     )
-    try:
-        return (yield from maximise(evaluate, np.zeros(len(kept)), model))
-    except NotConverged:
-        if too_far:
-            raise _runs_away(names, np.abs(too_far[-1])) from None
-        raise
+    return fit, on_grid_findings(params, final, sums, last, edges)
 
 
-def _runs_away(names: list[str], sizes: Array) -> Separation:
-    chosen = ", ".join(f"`{name}`" for name, size in zip(names, sizes, strict=True) if size > 0.5 * np.max(sizes))
-    return Separation(
-        f"The likelihood has no finite maximum within reach: by {chosen} some people's hazard would be more than "
-        f"e^{MAX_PREDICTOR:g} times another's. No numbers are given. Leave it out, or look for extreme values."
+def _piecewise(params: CoxParams, total: CoxPreparation, planned: CoxPlan, ends: Array) -> Steps[tuple[Fit, Findings]]:
+    within, without_covariates = piecewise_model(params, planned, ends)
+    start = yield from without_covariates
+    cells, seen = len(start.cells), list[PiecewiseSums]()
+    names = [f"(hazard {k + 1})" for k in range(cells)]
+    evaluate = joint(planned, within, start, seen)
+    both = yield from climb(params, planned, evaluate, names, np.log(start.hazard.ravel()[start.cells]))
+    fitted = PiecewiseFit(covariates_only(both, cells), within, start, Totals(seen[-1]))
+    clock = fitted.clock(params)
+    final = yield from ask(
+        piecewise_diagnostics,
+        coefficients=planned.everywhere(fitted.fit.coefficients),
+        **planned.broadcast,
+        people=total.n,
+        ends=within.ends,
+        clock=clock,
+        hazard=fitted.final.hazard,
+        mean=fitted.final.mean,
+        start_hazard=start.hazard,
+        start_mean=start.mean,
+        spread=spread_of(fitted.fit.coefficients, fitted.fit.start.information, total.events),
     )
-
-
-def _nothing(n: float, width: int) -> PartialLikelihood:
-    return PartialLikelihood(
-        n=n,
-        events=n,
-        log_likelihood=0.0,
-        score=np.zeros(width),
-        information=np.zeros((width, width)),
-        not_finite=0.0,
-    )
-
-
-def _newton_terms(total: PartialLikelihood, kept: NDArray[np.intp], not_finite: float) -> NewtonTerms:
-    return NewtonTerms(
-        n=total.n,
-        score=total.score[kept],
-        information=total.information[np.ix_(kept, kept)],
-        log_likelihood=total.log_likelihood,
-        pearson=0.0,
-        extreme=0.0,
-        not_finite=not_finite,
-    )
+    return fitted.fit, piecewise_findings(final, fitted, clock)

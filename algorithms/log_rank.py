@@ -13,11 +13,12 @@ from pydantic import Field
 
 from algorithms.kaplan_meier import LifeTables, life_tables
 from algorithms.numerics.chi_squared import ChiSquared
+from algorithms.numerics.follow_up import crossed, read_follow_up
 from algorithms.numerics.hypergeometric import hypergeometric
 from algorithms.numerics.life_table import LifeTable, life_table, restricted_mean
 from algorithms.numerics.log_rank_result import Group, LogRankResult
 from algorithms.numerics.pairwise import compared, pair_sums, pairs_of
-from algorithms.numerics.risk_sets import crossed, own_risk_sets, read_follow_up
+from algorithms.numerics.risk_sets import own_risk_sets
 from algorithms.numerics.time_grid import TimeGridParams, group_codes, names_of_groups
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
@@ -121,9 +122,10 @@ def observed_expected(data: Data, params: LogRankParams) -> ObservedExpected:
     at_risk, events = np.zeros((2, groups, sets.nowhere))
     for j in range(groups):
         mine = (group == j).astype(np.float64)
-        entering = None if sets.before is None else sets.per_event_time(everybody, mine, at=sets.before)
-        at_risk[j] = sets.over_risk_sets(sets.per_event_time(everybody, mine), entering)
-        events[j] = sets.of_events(everybody, mine)
+        leaving = np.zeros(sets.nowhere + 1)
+        sets.add_leaving(leaving, everybody, mine)
+        at_risk[j] = sets.from_the_end(leaving[:-1])
+        events[j] = np.bincount(sets.last[sets.event], mine[sets.event], sets.nowhere)
     expected, variance = hypergeometric(at_risk, events)
     people = np.bincount(group[used], minlength=groups).astype(np.float64)
     backwards = 0.0 if start is None else float(np.count_nonzero(stop < start))

@@ -13,7 +13,7 @@ from cohortium.result import Estimate
 WIDTH = 480
 
 
-def forest(estimates: Mapping[str, Estimate], ratio: str | None) -> altair.TopLevelMixin:
+def forest(estimates: Mapping[str, Estimate], ratio: str | None) -> altair.LayerChart:
     """Estimates with their intervals, one row per term; as ratios on a logarithmic axis where they have a name."""
     show = math.exp if ratio else float
     rows = [
@@ -27,7 +27,8 @@ def forest(estimates: Mapping[str, Estimate], ratio: str | None) -> altair.TopLe
     intervals = chart.mark_rule().encode(x=altair.X("low:Q", scale=scale, title=title), x2="high:Q")
     points = chart.mark_point(filled=True, size=60).encode(x=altair.X("estimate:Q", scale=scale))
     null = altair.Chart(altair.InlineData(values=[{"at": show(0.0)}])).mark_rule(strokeDash=[4, 4]).encode(x="at:Q")
-    return altair.layer(null, intervals, points).properties(width=WIDTH, height=max(60, 26 * len(rows)))
+    found = altair.LayerChart(layer=[null, intervals, points])
+    return found.properties(width=WIDTH, height=max(60, 26 * len(rows)))
 
 
 def curves(

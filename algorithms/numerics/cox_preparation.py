@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from algorithms.numerics.columns import columns_of
 from algorithms.numerics.cox_params import CoxParams
+from algorithms.numerics.cut_points import leaving_times
+from algorithms.numerics.follow_up import follow_up_blocks, overlaps, read_follow_up
 from algorithms.numerics.partial_likelihood import Scaling
 from algorithms.numerics.preparation import Spread, must_vary
 from algorithms.numerics.proportional_hazards import transformed
-from algorithms.numerics.risk_sets import overlaps, risk_sets
+from algorithms.numerics.risk_sets import PART_ROWS, RiskSets, risk_sets
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
 from cohortium.evidence import Evidence, Shares
@@ -22,6 +24,9 @@ from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 
 class CoxPreparation(Sums):
     """Rows, events and clusters that are used; sums per design column; the sum of g(time) over events.
+
+    `no_follow_up`: rows that stop when they start or, `backwards`, before. `ending` and `beginning`: people in groups
+    of neighbours in time that end, or begin, at each point, where intervals are to be chosen (see `cut_points`).
 
     `events` is a count of people like `n`: the score is a sum over them, so a cohort with a few does not answer.
     """
@@ -32,7 +37,10 @@ class CoxPreparation(Sums):
     excluded: Table
     missing: Table
     no_follow_up: Table
+    backwards: Table
     overlapping: Table
+    ending: Table
+    beginning: Table
     columns: Annotated[Array, SumOver("n")]
     spreads: Annotated[Array, SumOver("n")]
     offset: Annotated[float, SumOver("n")]
@@ -49,6 +57,8 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         part = design.offset(block)
         offset += 0.0 if part is None else float(np.sum(part))
     own_clock = params.stratified and not params.needs_grid
+    nowhere = np.zeros((2, 0))
+    ending, beginning = leaving_times(data, params) if params.chooses_intervals else nowhere
     times, deaths = sets.time[sets.deaths > 0], sets.deaths[sets.deaths > 0]
     return CoxPreparation(
         n=sets.rows,
@@ -57,17 +67,40 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         excluded=np.array(float(len(data) - len(sets.event))),
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in params.variables]),
         no_follow_up=np.array(float(sets.no_follow_up)),
-        overlapping=np.array(float(overlaps(data, params))),
+        backwards=np.array(float(_backwards(data, params))),
+        ending=ending,
+        beginning=beginning,
+        overlapping=np.array(float(_overlapping(data, params, sets))),
         columns=used * columns.sum,
         spreads=used * columns.spread,
         offset=used * offset,
         clock=float(deaths @ transformed(times, params.time_transform, times, 1.0)) if own_clock else 0.0,
         silent=float(sets.rows > 0 and sets.events == 0),
         evidence=Evidence(
-            weights=Shares.of(np.ones(sets.rows) if sets.weight is None else sets.weight),
+            weights=_weights(sets),
             columns=columns_of(data, design, variables=params.variables, events=float(sets.events)),
         ),
     )
+
+
+def _weights(sets: RiskSets) -> Shares:
+    if sets.weight is not None or not sets.rows:
+        return Shares.of(np.zeros(0) if sets.weight is None else sets.weight)
+    return Shares(np.array(1.0 / sets.rows), np.array(min(2.0 / sets.rows, 1.0)), np.array(float(sets.rows)))
+
+
+def _backwards(data: Data, params: CoxParams) -> int:
+    if not params.delayed:
+        return 0
+    parts = follow_up_blocks(data, params, params.variables, PART_ROWS)
+    return sum(int(np.count_nonzero(part.stop < part.start)) for part in parts if part.start is not None)
+
+
+def _overlapping(data: Data, params: CoxParams, sets: RiskSets) -> int:
+    if sets.cluster is None or not params.delayed:
+        return 0
+    start, stop, _ = read_follow_up(data, params, params.variables)
+    return 0 if start is None else overlaps(start, stop, sets.cluster)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import numpy as np
 
 from algorithms.numerics.cox_params import Ties
 from algorithms.numerics.fine_gray_params import FineGrayParams
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling, terms
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling
 from algorithms.numerics.subdistribution import covariates, evidence_of, grid_standing, left_before, predictor
+from algorithms.numerics.tied_factors import Factors
 from cohortium.data import Data
 from cohortium.evidence import Concentration
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
@@ -108,18 +109,12 @@ def pooled(total: SubdistributionSums, ties: Ties) -> Pooled:
     """The likelihood from the sums over all cohorts."""
     still = left_before(total.events, total.competing, total.censorings)
     risk, x, xx = (_at_risk(total, field, still) for field in ("risk", "x", "xx"))
-    factors = terms(total.events, total.events, risk, total.event_risk, ties)
-    mean = factors.means(slice(None), x.T, total.event_x.T)
-    hazard, times = factors.weight / factors.denominator, len(still)
-    information = (
-        np.tensordot(factors.per_event_time(hazard, times), xx, 1)
-        - np.tensordot(factors.per_event_time(hazard * factors.left_out, times), total.event_xx, 1)
-        - (mean * factors.weight) @ mean.T
-    )
-    score = total.x.sum(axis=0) - mean @ factors.weight
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = total.predictor - factors.weight @ np.log(factors.denominator)
-    found = Likelihood(float(value), score[None], information[None], factors, x.T, total.event_x.T)
+    factors = Factors(total.events, total.events, risk, total.event_risk, ties)
+    information = np.tensordot(factors.hazard, xx, 1) - np.tensordot(factors.spared, total.event_xx, 1)
+    score, once = total.x.sum(axis=0)[None], np.ones((1, len(still)))
+    factors.subtract_means(score, information[None], x.T, total.event_x.T, once)
+    value = total.predictor + factors.log
+    found = Likelihood(value, score, information[None], factors, x.T, total.event_x.T)
     return Pooled(found, still)
 
 

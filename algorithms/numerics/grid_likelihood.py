@@ -13,11 +13,13 @@ from typing import Annotated
 import numpy as np
 
 from algorithms.numerics.cox_params import CoxParams, Ties
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, terms
-from algorithms.numerics.risk_sets import Places
+from algorithms.numerics.follow_up import Places
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows
+from algorithms.numerics.risk_sets import NO_EDGES, add_at, merged
+from algorithms.numerics.tied_factors import Factors
 from algorithms.numerics.time_grid import follow_up, group_codes
 from cohortium.data import Data
-from cohortium.evidence import Concentration, Evidence, Shares
+from cohortium.evidence import Concentration, Shares
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -45,111 +47,97 @@ class GridSums(Sums):
     not_finite: Flag
 
 
-def grid_sums(data: Data, params: CoxParams, scaling: Scaling, coefficients: Array) -> GridSums:
-    """The sums of one cohort."""
-    rows = Rows(data, params, scaling)
+def sums_on_grid(rows: Rows, coefficients: Array) -> GridSums:
+    """The sums of one cohort; nothing but counts where the coefficients are so far off that somebody stands alone."""
     sets, width = rows.sets, rows.width
-    shape = (len(params.groups), params.points + 1)
-    predictor = rows.predictor(coefficients)
-    far = not np.all(np.abs(predictor) <= MAX_PREDICTOR)
-    weight = np.ones(len(predictor)) if sets.weight is None else sets.weight
-    risk = np.zeros(len(predictor)) if far else weight * np.exp(predictor)
-    places = {
-        "event": np.where(sets.event, sets.last, sets.nowhere),
-        "censored": np.where(sets.event, sets.nowhere, sets.last),
-        "entered": np.zeros(0, np.int32) if sets.before is None else sets.before,
-    }
-    people = {name: _bins(at, None, sets.nowhere).reshape(shape) for name, at in places.items()}
-    moments = {name: _Moments(width, sets.nowhere) for name in places}
-    x = np.zeros((width, sets.nowhere))
-    for block, z in rows.blocks():
-        for name, at in places.items():
-            if len(at):
-                moments[name].add(at[block], risk[block], z)
+    shape = (len(rows.params.groups), rows.params.points + 1)
+    kinds = {name: _Moments(width, sets.nowhere) for name in ("event", "censored", "entered")}
+    weight, x = np.zeros(sets.nowhere + 1), np.zeros((width, sets.nowhere + 1))
+    everybody, predicted, farthest, far = Concentration(), 0.0, 0.0, False
+    for block, z, predictor in rows.blocks(coefficients):
+        farthest = max(farthest, float(np.max(np.abs(predictor), initial=0.0)))
+        far = not farthest <= MAX_PREDICTOR
+        event, last = sets.event[block], sets.last[block]
+        case = np.broadcast_to(rows.weight(block), len(predictor))
+        risk = np.zeros(len(predictor)) if far else case * np.exp(predictor)
+        everybody.add(risk)
+        kinds["event"].add(last[event], risk[event], z[event])
+        kinds["censored"].add(last[~event], risk[~event], z[~event])
+        if sets.before is not None:
+            kinds["entered"].add(sets.before[block], risk, z)
+        add_at(weight, last[event], case[event])
         for j in range(width):
-            x[j] += _bins(places["event"][block], weight[block] * z[:, j], sets.nowhere)
+            add_at(x[j], last[event], case[event] * z[event, j])
+        predicted += float(case[event] @ predictor[event])
     if sets.before is None:
-        people["entered"], moments["entered"] = np.zeros((shape[0], 0)), _Moments(width, 0)
-    sums = {f"{name}_{field}": a for name, m in moments.items() for field, a in m.arrays(people[name].shape).items()}
+        kinds["entered"] = _Moments(width, 0)
+    used = 0.0 if far else 1.0
+    shapes = {name: shape if name != "entered" or sets.before is not None else (shape[0], 0) for name in kinds}
+    people = {name: of.people[:-1].reshape(shapes[name]) for name, of in kinds.items()}
+    sums = {f"{name}_{k}": a for name, of in kinds.items() for k, a in of.arrays(shapes[name], nothing=far).items()}
     return GridSums(
         n=sets.rows,
         events=people["event"],
         censorings=people["censored"],
         entries=people["entered"],
-        weight=sets.of_events(slice(None), weight).reshape(shape),
-        x=np.moveaxis(x.reshape(width, *shape), 0, -1),
-        predictor=0.0 if far else float(weight[sets.event] @ predictor[sets.event]),
+        weight=used * weight[:-1].reshape(shape),
+        x=used * np.moveaxis(x[:, :-1].reshape(width, *shape), 0, -1),
+        predictor=used * predicted,
         **sums,
         not_finite=float(far),
-        evidence=_evidence(rows, predictor, risk, places),
+        # How much of the risk scores of each interval, and of all, is one person's.
+        evidence=replace(
+            rows.evidence(everybody, farthest), magnitudes=Shares.joined(*(of.shares.shares for of in kinds.values()))
+        ),
     )
 
 
-def _evidence(rows: Rows, predictor: Array, risk: Array, places: dict[str, Places]) -> Evidence:
-    """How much of the risk scores of each interval, and of all, is one person's."""
-    found = []
-    for at in places.values():
-        here = at < rows.sets.nowhere
-        found.append(Concentration((rows.sets.nowhere,)))
-        if len(at):
-            found[-1].add_by(at[here].astype(np.intp), risk[here])
-    base = rows.evidence(predictor, rows.risk_scores(predictor))
-    return replace(base, magnitudes=Shares.joined(*(part.shares for part in found)))
-
-
 class _Moments:
-    """Sums of risk score, times covariates and times their products, per place."""
+    """People, and sums of risk score, times covariates and times their products, per place and for those without."""
 
     def __init__(self, width: int, places: int) -> None:
-        self.places = places
-        self.risk, self.x, self.xx = np.zeros(places), np.zeros((width, places)), np.zeros((width, width, places))
+        self.people, self.risk = np.zeros((2, places + 1))
+        self.x, self.xx = np.zeros((width, places + 1)), np.zeros((width, width, places + 1))
+        self.shares, self._places = Concentration((places,)), places
 
     def add(self, at: Places, risk: Array, x: Array) -> None:
-        self.risk += _bins(at, risk, self.places)
+        add_at(self.people, at, np.ones(len(at)))
+        add_at(self.risk, at, risk)
+        here = at < self._places
+        self.shares.add_by(at[here].astype(np.intp), risk[here])
         for j in range(len(self.x)):
             weighted = risk * x[:, j]
-            self.x[j] += _bins(at, weighted, self.places)
+            add_at(self.x[j], at, weighted)
             for k in range(j + 1):
-                self.xx[j, k] += _bins(at, weighted * x[:, k], self.places)
+                add_at(self.xx[j, k], at, weighted * x[:, k])
 
-    def arrays(self, shape: tuple[int, ...]) -> dict[str, Array]:
+    def arrays(self, shape: tuple[int, ...], *, nothing: bool) -> dict[str, Array]:
         """With strata and times as leading axes."""
         width = len(self.x)
         lower = np.tril(np.ones((width, width)), -1)[:, :, None]
         xx = self.xx + np.swapaxes(self.xx * lower, 0, 1)
-        return {
-            "risk": self.risk.reshape(shape),
-            "x": np.moveaxis(self.x.reshape(width, *shape), 0, -1),
-            "xx": np.moveaxis(xx.reshape(width, width, *shape), (0, 1), (-2, -1)),
+        sums = {
+            "risk": self.risk[:-1].reshape(shape),
+            "x": np.moveaxis(self.x[:, :-1].reshape(width, *shape), 0, -1),
+            "xx": np.moveaxis(xx[..., :-1].reshape(width, width, *shape), (0, 1), (-2, -1)),
         }
-
-
-def _bins(at: Places, values: Array | None, places: int) -> Array:
-    return np.bincount(at, weights=values, minlength=places + 1)[:places].astype(np.float64)
+        return {name: np.zeros_like(a) if nothing else a for name, a in sums.items()}
 
 
 def grid_likelihood(total: GridSums, ties: Ties, time_weights: Array) -> Likelihood:
     """The likelihood from the sums over all cohorts; `time_weights` (weightings, strata x times)."""
     cells, width = total.events.size, total.x.shape[-1]
     tied, tied_x = total.event_risk.ravel(), total.event_x.reshape(cells, width).T
-    factors = terms(total.events.ravel(), total.weight.ravel(), _risk_sets(total, "risk").ravel(), tied, ties)
+    factors = Factors(total.events.ravel(), total.weight.ravel(), _risk_sets(total, "risk").ravel(), tied, ties)
     x = _risk_sets(total, "x").reshape(cells, width).T
     xx, tied_xx = _risk_sets(total, "xx").reshape(cells, width, width), total.event_xx.reshape(cells, width, width)
-    at_events = total.x.reshape(cells, width)
-    score, information = np.zeros((len(time_weights), width)), np.zeros((len(time_weights), width, width))
-    mean = factors.means(slice(None), x, tied_x)
+    score, information = time_weights @ total.x.reshape(cells, width), np.zeros((len(time_weights), width, width))
     for q, weights in enumerate(time_weights):
-        counted = factors.weight * weights[factors.at]
-        hazard = counted / factors.denominator
-        score[q] = weights @ at_events - mean @ counted
-        information[q] = (
-            np.tensordot(factors.per_event_time(hazard, cells), xx, 1)
-            - np.tensordot(factors.per_event_time(hazard * factors.left_out, cells), tied_xx, 1)
-            - (mean * counted) @ mean.T
-        )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        log_likelihood = total.predictor - factors.weight @ np.log(factors.denominator)
-    return Likelihood(float(log_likelihood), score, information, factors, x, tied_x)
+        information[q] = np.tensordot(factors.hazard * weights, xx, 1)
+        information[q] -= np.tensordot(factors.spared * weights, tied_xx, 1)
+    if factors.are_positive:
+        factors.subtract_means(score, information, x, tied_x, time_weights)
+    return Likelihood(total.predictor + factors.log, score, information, factors, x, tied_x)
 
 
 def _risk_sets(total: GridSums, field: str) -> Array:
@@ -160,14 +148,15 @@ def _risk_sets(total: GridSums, field: str) -> Array:
     return np.asarray(np.cumsum(staying[:, ::-1], axis=1)[:, ::-1])
 
 
-def count_moves(data: Data, params: CoxParams) -> Array:
+def count_moves(data: Data, params: CoxParams, edges: Array = NO_EDGES) -> Array:
     """Who enters, has the event, or leaves without it, per stratum and time of the grid: (3, strata, times)."""
     shape = (len(params.groups), params.points + 1)
     counts = np.zeros((3, shape[0] * shape[1]))
     for block in data.blocks(params.variables):
         entry, leaving, event = follow_up(block, params)
-        cell = group_codes(block, params) * shape[1]
         used = entry < leaving if params.delayed else np.ones(len(entry), dtype=np.bool_)
+        entry, leaving = merged(entry, leaving, edges)
+        cell = group_codes(block, params) * shape[1]
         who = (used & params.delayed, used & event, used & ~event)
         for row, (at, chosen) in enumerate(zip((entry, leaving, leaving), who, strict=True)):
             counts[row] += np.bincount((cell + at)[chosen], minlength=counts.shape[1])

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from algorithms.numerics.clusters import ClusterBlock, Clusters
 from algorithms.numerics.columns import columns_of
 from algorithms.numerics.conditional_likelihood import ConditionalSums, conditional_sums
+from algorithms.numerics.follow_up import read_follow_up
 from algorithms.numerics.matched_params import MatchedParams
 from algorithms.numerics.partial_likelihood import Rows, likelihood
 from algorithms.numerics.partial_likelihood import Scaling as HazardScaling
-from algorithms.numerics.risk_sets import read_follow_up, risk_sets
+from algorithms.numerics.risk_sets import risk_sets
 from algorithms.numerics.standing_out import PLAIN
 from cohortium.data import Data
 from cohortium.evidence import Columns, Concentration, Evidence, Shares
@@ -146,10 +147,10 @@ class MatchedSets:
     @cached_property
     def _with_company(self) -> NDArray[np.generic]:
         """The sets in which somebody is at risk when another has the event."""
-        found, everybody = risk_sets(self.data, self.params.hazard), slice(None)
-        ones = np.ones(len(found.event))
-        entering = None if found.before is None else found.per_event_time(everybody, ones, at=found.before)
-        at_risk = found.over_risk_sets(found.per_event_time(everybody, ones), entering)
+        found = risk_sets(self.data, self.params.hazard)
+        leaving = np.zeros(found.nowhere + 1)
+        found.add_leaving(leaving, slice(None), np.ones(len(found.event)))
+        at_risk = found.from_the_end(leaving[:-1])
         beside = np.flatnonzero(found.event)
         beside = beside[at_risk[found.last[beside]] > 1]
         return np.unique(self._set_of(self.data)[self.data.complete(self.params.design.variables)][beside])

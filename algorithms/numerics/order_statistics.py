@@ -97,7 +97,7 @@ def sections(data: Data, params: OnLattices, thresholds: Array) -> tuple[Array, 
             beginning[i] = ending[i]
             continue
         for g, values in enumerate(_gathered(data, lattice, params.groups)):
-            low, high, people = _neighbours(values, lattice, data.least_group)
+            low, high, people = neighbours(values, lattice, data.least_group)
             group = np.full(len(people), g)
             _count(low, people, group, thresholds[i], beginning[i])
             _count(high, people, group, thresholds[i], ending[i])
@@ -245,7 +245,7 @@ def _gathered(data: Data, lattice: Lattice, groups: Groups) -> list[Array]:
     return [np.concatenate(part) for part in parts]
 
 
-def _neighbours(values: Array, lattice: Lattice, least: int) -> tuple[Array, Array, Array]:
+def neighbours(values: Array, lattice: Lattice, least: int) -> tuple[Array, Array, Array]:
     """Lattice points at which groups of at least `least` neighbours begin and end, and their people.
 
     Whoever shares a value shares a group. The outermost groups reach to the ends of the lattice, unless they are of

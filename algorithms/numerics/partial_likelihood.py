@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from algorithms.numerics.columns import columns_of
-from algorithms.numerics.cox_params import CoxParams, Ties
-from algorithms.numerics.risk_sets import Codes, RiskSets, risk_sets
+from algorithms.numerics.cox_params import CoxParams
+from algorithms.numerics.risk_sets import NO_EDGES, RiskSets, add_at, risk_sets
+from algorithms.numerics.tied_factors import Factors
 from cohortium.data import BLOCK_ROWS, Data
 from cohortium.evidence import Concentration, Evidence
 from cohortium.quantities import Array
 
 # A hazard e^30 times that of the cohort's average person is no model but a way to single somebody out.
 MAX_PREDICTOR = 30.0
-# A block of the design: large enough that sums per event time, whose length does not depend on it, cost little.
-BLOCK_CELLS = 1_000_000
+# A block of the design stays in the cache; larger ones cost time, for the system hands out their memory anew.
+BLOCK_CELLS = 100_000
 # Rows per matrix product: a piece stays in the cache, and is too small for the library to start threads.
 PRODUCT_ROWS = 2048
 
@@ -40,61 +40,57 @@ class Scaling:
 
 
 class Rows:
-    """One cohort's complete rows with standardised covariates, block by block, and their linear predictor.
+    """One cohort's complete rows with standardised covariates and their linear predictor, block by block.
 
-    With a baseline of its own, a cohort takes covariates relative to its own mean: that changes no partial likelihood,
-    and keeps the digits. A column that is constant in the cohort becomes exactly 0.
+    With a baseline of its own, a cohort takes covariates and offset relative to its own mean: that changes no partial
+    likelihood, and keeps the digits. A column that is constant in the cohort becomes exactly 0. Nothing as long as a
+    column is made but what `sets` holds: memory does not grow with the rows.
     """
 
-    def __init__(self, data: Data, params: CoxParams, scaling: Scaling) -> None:
+    def __init__(self, data: Data, params: CoxParams, scaling: Scaling, edges: Array = NO_EDGES) -> None:
         self.data, self.params = data, params
-        self.sets = risk_sets(data, params)
+        self.sets = risk_sets(data, params, edges)
         self.width = params.design.width
         own = params.stratified
         self.origin, self.per_unit = self.sets.origin if own else scaling.centre, scaling.per_unit
-        self.level = None if own else scaling.level
+        self.level = self.sets.level if own else scaling.level
         self.block_rows = max(BLOCK_ROWS, BLOCK_CELLS // max(self.width, 1))
-        self._kept: list[tuple[slice, Array]] = []
+        self._kept: list[tuple[slice, Array, Array | float]] = []
 
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Which rows, and their covariates of shape (rows, width). A cohort of one block is compiled once."""
-        yield from self._kept or self._blocks()
-
-    def predictor(self, coefficients: Array) -> Array:
-        """The linear predictor with its offset, relative to its mean (the cohort's own or all cohorts'), (rows,)."""
-        eta = np.zeros(len(self.sets.event))
-        for rows, x in self.blocks():
+    def blocks(self, coefficients: Array) -> Iterator[tuple[slice, Array, Array]]:
+        """Which rows, their covariates (rows, width), and their linear predictor relative to its mean (rows,)."""
+        for rows, x, offset in self._kept or self._blocks():
+            predictor = np.zeros(len(x))
             # Column by column: a library's threads, started for so thin a product, would cost more than they bring.
             for column, coefficient in zip(x.T, coefficients, strict=True):
-                eta[rows] += coefficient * column
-        if self.params.design.has_offset:
-            at = 0
-            for block in self.data.blocks(self.params.variables):
-                offset = self.params.design.offset(block)
-                eta[at : at + len(block)] += 0.0 if offset is None else offset
-                at += len(block)
-        if not len(eta):
-            return eta
-        return np.asarray(eta - (np.mean(eta) if self.level is None else self.level))
+                predictor += coefficient * column
+            predictor += offset
+            yield rows, x, predictor
 
-    def risk_scores(self, predictor: Array) -> Concentration:
-        """How much of the sum of all risk scores is one person's."""
-        found = Concentration()
-        with np.errstate(over="ignore"):
-            found.add(
-                np.exp(np.clip(predictor, -700.0, 700.0)) * (1.0 if self.sets.weight is None else self.sets.weight)
-            )
+    def predictor(self, coefficients: Array) -> Array:
+        """The linear predictor of every row, shape (rows,)."""
+        found = np.empty(len(self.sets.event))
+        for rows, _, predictor in self.blocks(coefficients):
+            found[rows] = predictor
         return found
 
-    def evidence(self, predictor: Array, weights: Concentration) -> Evidence:
-        """What the check of the node is shown beside sums at this predictor, with these weights."""
+    @property
+    def has_ties(self) -> bool:
+        """Whether events at the same time are told apart, as Efron does."""
+        return self.params.ties == "efron" and bool(np.any(self.sets.deaths > 1))
+
+    def weight(self, rows: slice) -> Array | float:
+        """The case weights of some rows; 1 where there are none."""
+        return 1.0 if self.sets.weight is None else self.sets.weight[rows]
+
+    def evidence(self, weights: Concentration, farthest: float) -> Evidence:
+        """What the check of the node is shown beside sums with these weights and largest linear predictor."""
         columns = columns_of(
             self.data, self.params.design, variables=self.params.variables, events=float(self.sets.events)
         )
-        farthest = float(np.max(np.abs(predictor), initial=0.0))
         return Evidence(weights=weights.shares, predictor=farthest, columns=columns)
 
-    def _blocks(self) -> Iterator[tuple[slice, Array]]:
+    def _blocks(self) -> Iterator[tuple[slice, Array, Array | float]]:
         rows = len(self.sets.event)
         workspace = np.empty((self.width, min(self.block_rows, len(self.data))))
         at = 0
@@ -102,57 +98,12 @@ class Rows:
             x = self.params.design.matrix(block, out=workspace)
             x -= self.origin
             x *= self.per_unit
-            if len(block) == rows:
-                self._kept = [(slice(0, rows), x)]
-            yield slice(at, at + len(block)), x
+            own = self.params.design.offset(block)
+            offset = 0.0 if own is None else own - self.level
+            if len(block) == rows:  # a cohort of one block is compiled once
+                self._kept = [(slice(0, rows), x, offset)]
+            yield slice(at, at + len(block)), x, offset
             at += len(block)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The factors of the partial likelihood: one per event (Efron) or per event time (Breslow).
-
-    A factor belongs to the event time `at`, is counted `weight` times, and leaves out the share `left_out` of the
-    people who have the event then. `denominator` is the sum of the risk scores that are left.
-    """
-
-    at: Codes
-    left_out: Array
-    weight: Array
-    denominator: Array
-
-    def means(self, part: slice, sums: Array, tied: Array) -> Array:
-        """Weighted means over the risk sets of some factors, from sums (width, event times), shape (width, factors)."""
-        if not self.has_ties:
-            return np.asarray(sums[:, self.at[part]] / self.denominator[part])
-        at = self.at[part]
-        return np.asarray((sums[:, at] - self.left_out[part] * tied[:, at]) / self.denominator[part])
-
-    @cached_property
-    def has_ties(self) -> bool:
-        """Whether any factor leaves somebody out."""
-        return bool(np.any(self.left_out))
-
-    def parts(self) -> Iterator[slice]:
-        """The factors, so many at a time."""
-        for start in range(0, len(self.at), PRODUCT_ROWS):
-            yield slice(start, start + PRODUCT_ROWS)
-
-    def per_event_time(self, values: Array, times: int) -> Array:
-        """Sums of values of the factors by event time."""
-        return np.asarray(np.bincount(self.at, values, times), dtype=np.float64)
-
-
-def terms(deaths: Array, weight: Array, sums: Array, tied: Array, ties: Ties) -> Terms:
-    """The factors, from events, their weights, and risk scores at risk and of those with the event, per event time."""
-    if ties == "breslow":
-        at = np.flatnonzero(deaths)
-        return Terms(at, np.zeros(len(at)), weight[at], sums[at])
-    count = deaths.astype(np.intp)
-    at = np.repeat(np.arange(len(count)), count)
-    place = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
-    left_out = place / count[at]
-    return Terms(at, left_out, weight[at] / count[at], sums[at] - left_out * tied[at])
 
 
 @dataclass(frozen=True)
@@ -166,7 +117,7 @@ class Likelihood:
     log_likelihood: float
     score: Array
     information: Array
-    terms: Terms
+    factors: Factors
     x: Array
     tied_x: Array
     evidence: Evidence | None = None
@@ -177,73 +128,94 @@ def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likeliho
 
     None where the coefficients are so far off that somebody would stand alone, or a risk set be nothing but rounding.
     """
-    predictor = rows.predictor(coefficients)
-    if not np.all(np.abs(predictor) <= MAX_PREDICTOR):
+    first = _first_moments(rows, coefficients, time_weights)
+    if first is None:
         return None
-    sets = rows.sets
-    risk = np.exp(predictor)
-    case = np.ones(1)
-    if sets.weight is not None:
-        risk *= sets.weight
-        case = sets.weight[sets.event]
-    at_risk, tied = _at_risk(sets, risk)
-    weight = sets.deaths if sets.weight is None else sets.of_events(slice(None), sets.weight)
-    factors = terms(sets.deaths, weight, at_risk, tied, rows.params.ties)
-    if not np.all(factors.denominator > 0):  # the few left at risk are lost in the rounding of those who left
+    factors = Factors(rows.sets.deaths, first.weight, first.risk, first.tied, rows.params.ties)
+    if not factors.are_positive:  # the few left at risk are lost in the rounding of those who left
         return None
-    log_likelihood = np.sum(case * predictor[sets.event]) - factors.weight @ np.log(factors.denominator)
-    score, information, x, tied_x, concentration = _moments(rows, risk, factors, time_weights)
-    for part in factors.parts():
-        mean = factors.means(part, x, tied_x)
-        for q, weights in enumerate(time_weights):
-            counted = factors.weight[part] * weights[factors.at[part]]
-            score[q] -= np.einsum("ji,i->j", mean, counted)
-            information[q] -= (mean * counted) @ mean.T
-    evidence = rows.evidence(predictor, concentration)
-    return Likelihood(float(log_likelihood), score, information, factors, x, tied_x, evidence)
+    score = first.score
+    information, weights = _second_moments(rows, coefficients, factors, time_weights)
+    factors.subtract_means(score, information, first.x, first.tied_x, time_weights)
+    evidence = rows.evidence(weights, first.farthest)
+    return Likelihood(first.at_events + factors.log, score, information, factors, first.x, first.tied_x, evidence)
 
 
-def _at_risk(sets: RiskSets, risk: Array) -> tuple[Array, Array]:
-    everybody = slice(None)
-    entering = None if sets.before is None else sets.per_event_time(everybody, risk, at=sets.before)
-    at_risk = sets.over_risk_sets(sets.per_event_time(everybody, risk), entering)
-    return at_risk, sets.of_events(everybody, risk)
+@dataclass(frozen=True)
+class _FirstMoments:
+    """Sums over those at risk and over those with the event, per event time, and over all events.
 
-
-def _moments(
-    rows: Rows, risk: Array, factors: Terms, time_weights: Array
-) -> tuple[Array, Array, Array, Array, Concentration]:
-    """Per weighting the covariates at events, and the second moments of all risk sets; then the first moments.
-
-    Last, how much of the second moments is one person's.
+    `risk` and `x` are sums of risk scores and of these times covariates over the risk sets, `tied` and `tied_x` over
+    those with the event; `weight` is that of the events, `at_events` the sum of their predictors, and `score` that of
+    their covariates per weighting of time; `farthest` is the largest predictor, up or down.
     """
+
+    risk: Array
+    tied: Array
+    x: Array
+    tied_x: Array
+    weight: Array
+    at_events: float
+    score: Array
+    farthest: float
+
+
+def _first_moments(rows: Rows, coefficients: Array, time_weights: Array) -> _FirstMoments | None:
     sets, width = rows.sets, rows.width
-    score, information = np.zeros((len(time_weights), width)), np.zeros((len(time_weights), width, width))
-    leaving, tied = np.zeros((width, sets.nowhere)), np.zeros((width, sets.nowhere))
-    entering = None if sets.before is None else np.zeros_like(leaving)
-    hazard = factors.weight / factors.denominator
-    lived = [_lived(sets, factors, hazard * weights[factors.at]) for weights in time_weights]
-    concentration = Concentration((len(time_weights),))
-    for block, x in rows.blocks():
-        happens = np.flatnonzero(sets.event[block])
-        at = sets.last[block][happens]
-        case = np.ones(1) if sets.weight is None else sets.weight[block][happens]
-        counted = time_weights[:, at] * case
-        for j, column in enumerate(x.T):
-            values = column * risk[block]
+    times = sets.nowhere + 1
+    risk, tied, weight = np.zeros((3, times))
+    x, tied_x = np.zeros((width, times)), np.zeros((width, times if rows.has_ties else 1))
+    score, at_events, farthest = np.zeros((len(time_weights), width)), 0.0, 0.0
+    for block, columns, predictor in rows.blocks(coefficients):
+        farthest = max(farthest, float(np.max(np.abs(predictor), initial=0.0)))
+        if not farthest <= MAX_PREDICTOR:
+            return None
+        case, happens = rows.weight(block), np.flatnonzero(sets.event[block])
+        at, score_of = sets.last[block][happens], case * np.exp(predictor)
+        own = np.broadcast_to(case, len(predictor))[happens]
+        sets.add_leaving(risk, block, score_of)
+        add_at(tied, at, score_of[happens])
+        add_at(weight, at, own)
+        at_events += float(own @ predictor[happens])
+        counted = time_weights[:, at] * own
+        for j, column in enumerate(columns.T):
+            values = column * score_of
             score[:, j] += np.einsum("qi,i->q", counted, column[happens])
-            leaving[j] += sets.per_event_time(block, values)
-            if factors.has_ties:
-                tied[j] += np.bincount(at, weights=values[happens], minlength=sets.nowhere)
-            if entering is not None:
-                entering[j] += sets.per_event_time(block, values, at=sets.before)
-        for q in range(len(time_weights)):
-            information[q] += _cross_products(x, risk[block] * lived[q][block])
-        concentration.add(np.column_stack([risk[block] * own[block] for own in lived]))
-    return score, information, sets.over_risk_sets(leaving, entering), tied, concentration
+            sets.add_leaving(x[j], block, values)
+            if rows.has_ties:
+                add_at(tied_x[j], at, values[happens])
+    return _FirstMoments(
+        sets.from_the_end(risk[:-1]),
+        tied[:-1],
+        sets.from_the_end(x[:, :-1]),
+        tied_x[:, :-1],
+        weight[:-1],
+        at_events,
+        score,
+        farthest,
+    )
 
 
-def _cross_products(x: Array, weight: Array) -> Array:
+def _second_moments(
+    rows: Rows, coefficients: Array, factors: Factors, time_weights: Array
+) -> tuple[Array, Concentration]:
+    """The second moments of all risk sets, per weighting of time: X' diag(w A) X, A the hazard that a row lived.
+
+    And how much of these weights w A is one person's.
+    """
+    information = np.zeros((len(time_weights), rows.width, rows.width))
+    weights = Concentration((len(time_weights),))
+    lived = [LivedHazard.of(rows.sets, factors, weights) for weights in time_weights]
+    for block, x, predictor in rows.blocks(coefficients):
+        risk, parts = rows.weight(block) * np.exp(predictor), np.empty((len(predictor), len(lived)))
+        for q, own in enumerate(lived):
+            parts[:, q] = risk * own.of_rows(rows.sets, block)
+            information[q] += cross_products(x, parts[:, q])
+        weights.add(parts)
+    return information, weights
+
+
+def cross_products(x: Array, weight: Array) -> Array:
     """X' diag(weight) X."""
     total = np.zeros((x.shape[1], x.shape[1]))
     for start in range(0, len(x), PRODUCT_ROWS):
@@ -252,10 +224,21 @@ def _cross_products(x: Array, weight: Array) -> Array:
     return total
 
 
-def _lived(sets: RiskSets, factors: Terms, hazard: Array) -> Array:
-    """The hazard that every row lived through, shape (rows,): at its own event time less what it was left out of."""
-    grown = sets.while_at_risk(sets.from_the_start(factors.per_event_time(hazard, sets.nowhere)), slice(None))
-    if factors.has_ties:
-        left_out = factors.per_event_time(hazard * factors.left_out, sets.nowhere)
-        grown[sets.event] -= left_out[sets.last[sets.event]]
-    return grown
+@dataclass(frozen=True)
+class LivedHazard:
+    """The hazard that rows live through: cumulated over event times, and what a tied event is spared at its own."""
+
+    cumulated: Array
+    spared: Array
+
+    @classmethod
+    def of(cls, sets: RiskSets, factors: Factors, time_weights: Array) -> LivedHazard:
+        """The hazard times `time_weights`, both per event time."""
+        cumulated = np.append(factors.hazard * time_weights, 0.0)
+        return cls(sets.from_the_start(cumulated), np.append(factors.spared * time_weights, 0.0))
+
+    def of_rows(self, sets: RiskSets, block: slice) -> Array:
+        """What some rows lived through, shape (rows,)."""
+        grown, event = sets.while_at_risk(self.cumulated, block), sets.event[block]
+        grown[event] -= self.spared[sets.last[block][event]]
+        return grown

@@ -5,10 +5,12 @@ Source: Grambsch & Therneau (1994), Biometrika 81:515; the score form is that of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from algorithms.numerics.chi_squared import ChiSquared
 from algorithms.numerics.cox_params import Transform
@@ -59,10 +61,42 @@ def tests(timed: Timed, information: Array, columns: Mapping[str, list[int]]) ->
 
     `information` is the sum of V. g may have any origin: what V explains of g V is taken out.
     """
-    once, twice = timed.information
-    left = twice - once.T @ np.linalg.solve(information, once)
+    left = _left(timed, information)
     everything = {**columns, "GLOBAL": [*range(len(timed.score))]}
     return {name: _test(timed.score, left, chosen) for name, chosen in everything.items()}
+
+
+class TimeSlope(BaseModel):
+    """How a log hazard ratio changes with the time scale g: by `slope` per unit, from the estimate at `centre` on.
+
+    The slope is one Newton step from no change; its square over that of its error is the test of a one-column term.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    slope: float = Field(description="Change of the log hazard ratio per unit of the time scale.")
+    std_error: float = Field(description="Its standard error.")
+    centre: float = Field(description="Mean of the time scale over the events.")
+    spread: float = Field(description="Its standard deviation over the events.")
+
+
+def slopes(timed: Timed, information: Array, origin: float, names: Sequence[str], unit: Array) -> dict[str, TimeSlope]:
+    """Per column, in units of the data (`unit`: what the columns were multiplied by); g less `origin` was used."""
+    left, total, once = np.diag(_left(timed, information)), np.diag(information), np.diag(timed.information[0])
+    return {
+        name: TimeSlope(
+            slope=float(unit[k] * timed.score[k] / left[k]) if left[k] > 0 else math.nan,
+            std_error=float(unit[k] / math.sqrt(left[k])) if left[k] > 0 else math.nan,
+            centre=float(origin + once[k] / total[k]),
+            spread=float(math.sqrt(max(left[k], 0.0) / total[k])),
+        )
+        for k, name in enumerate(names)
+    }
+
+
+def _left(timed: Timed, information: Array) -> Array:
+    once, twice = timed.information
+    return np.asarray(twice - once.T @ np.linalg.solve(information, once))
 
 
 def _test(score: Array, information: Array, chosen: list[int]) -> ChiSquared:

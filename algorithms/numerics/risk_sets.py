@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from algorithms.numerics.cox_params import CoxParams
-from algorithms.numerics.time_grid import TimeGridParams, follow_up, group_codes
+from algorithms.numerics.event_times import EventTimes, Placed
+from algorithms.numerics.follow_up import (
+    Codes,
+    FollowUp,
+    Mask,
+    Places,
+    clusters,
+    crossed,
+    follow_up_blocks,
+    weights,
+)
+from algorithms.numerics.time_grid import follow_up, group_codes
 from cohortium.data import Data
-from cohortium.errors import InvalidQuestion, Refused
 from cohortium.quantities import Array
 
-Codes = NDArray[np.intp]
-# One per row, and kept between rounds: half the memory.
-Places = NDArray[np.int32]
-Mask = NDArray[np.bool_]
-
-# Times closer than this share of the longest one are the same time written down differently: 0.1 + 0.2 and 0.3.
-SAME_TIME = 1e-11
-# One person's largest share of all weights: a sum that is more than half one person's is that person's.
-# (Of fewer people somebody may well have half; whether so few may be used is for the cohort's policy to say.)
-MAX_WEIGHT_SHARE, FEW = 0.5, 10
+# Rows that are looked at together: their times, as whole columns, would be as large as the data themselves.
+PART_ROWS = 200_000
+NO_EDGES = np.zeros(0)
 
 
 @dataclass(frozen=True)
 class RiskSets:
     """What a fit needs of one cohort in every round: event times by stratum and time, and each complete row's place.
 
-    A row is at risk at the event times `first` to `last`, both included. A row that is at risk at none has `nowhere`,
-    the number of event times, for both. Without late entry `first` is the stratum's first event time.
+    `last` is the last event time at which a row is at risk, `before` the one before the first at which it is, or
+    `nowhere` (the number of event times) if the first is its stratum's first. Without late entry `before` is None. A
+    row that is never at risk has `nowhere` for both.
     """
 
-    first: Places
     last: Places
-    before: Places | None  # with late entry: the event time before `first`, `nowhere` if there is none
+    before: Places | None
     event: Mask
     bounds: Codes  # event times of stratum s: bounds[s] to bounds[s + 1]
     time: Array
     deaths: Array
     no_follow_up: int
     weight: Array | None = None
-    cluster: Codes | None = None
+    cluster: Places | None = None
     origin: Array = field(default_factory=lambda: np.zeros(0))  # mean of the design's columns
+    level: float = 0.0  # mean of the offset
 
     @property
     def nowhere(self) -> int:
@@ -67,52 +71,83 @@ class RiskSets:
         """Different clusters, or rows where every row is a person."""
         return self.rows if self.cluster is None else int(self.cluster.max(initial=-1)) + 1
 
-    def per_event_time(self, rows: slice, values: Array, *, at: Places | None = None) -> Array:
-        """Sum of the `values` of some rows by the event time that `at` (by default `last`) names."""
-        places = (self.last if at is None else at)[rows]
-        return np.asarray(np.bincount(places, values, self.nowhere + 1)[: self.nowhere], dtype=np.float64)
+    @cached_property
+    def stratum_start(self) -> Places:
+        """The first event time of the stratum of every event time, and of `nowhere`."""
+        return self._of_strata(self.bounds[:-1])
 
-    def of_events(self, rows: slice, values: Array) -> Array:
-        """The same over those of the rows who have the event."""
-        event = self.event[rows]
-        return np.asarray(np.bincount(self.last[rows][event], values[event], self.nowhere), dtype=np.float64)
+    @cached_property
+    def stratum_end(self) -> Places:
+        """One after the last event time of the stratum of every event time, and of `nowhere`."""
+        return self._of_strata(self.bounds[1:])
+
+    def first(self, rows: slice) -> Places:
+        """The first event time at which some rows are at risk, `nowhere` if there is none."""
+        start = self.stratum_start[self.last[rows]]
+        if self.before is None:
+            return start
+        before = self.before[rows]
+        return np.where(before == self.nowhere, start, before + 1).astype(np.int32)
+
+    def add_leaving(self, total: Array, rows: slice, values: Array) -> None:
+        """Add the `values` of some rows to `total`, shape (event times + 1,), so that `from_the_end` sums risk sets."""
+        add_at(total, self.last[rows], values)
+        if self.before is not None:
+            add_at(total, self.before[rows], -values)
 
     def from_the_end(self, values: Array) -> Array:
-        """Sums over an event time and all later ones of its stratum, along the last axis."""
-        return np.concatenate([_reverse(values[..., a:b]) for a, b in self._strata()], axis=-1)
+        """`values` summed, in place, over an event time and all later ones of its stratum, along the last axis."""
+        for a, b in self._strata():
+            backwards = values[..., a:b][..., ::-1]
+            np.cumsum(backwards, axis=-1, out=backwards)
+        return values
 
     def from_the_start(self, values: Array) -> Array:
-        """Sums over an event time and all earlier ones of its stratum, along the last axis."""
-        return np.concatenate([np.cumsum(values[..., a:b], axis=-1) for a, b in self._strata()], axis=-1)
-
-    def over_risk_sets(self, leaving: Array, entering: Array | None) -> Array:
-        """Sums over the risk sets, from sums over those whose last (or, entering, before whose first) time it is."""
-        return self.from_the_end(leaving if entering is None else leaving - entering)
+        """`values` summed, in place, over an event time and all earlier ones of its stratum, along the last axis."""
+        for a, b in self._strata():
+            part = values[..., a:b]
+            np.cumsum(part, axis=-1, out=part)
+        return values
 
     def while_at_risk(self, cumulated: Array, rows: slice) -> Array:
-        """What a quantity that `from_the_start` cumulated grew by while each row was at risk, along the last axis."""
-        padded = np.concatenate([cumulated, np.zeros((*cumulated.shape[:-1], 1))], axis=-1)
-        grown = padded[..., self.last[rows]]
-        return np.asarray(grown if self.before is None else grown - padded[..., self.before[rows]])
+        """What a quantity, cumulated by `from_the_start`, grew by while some rows were at risk.
+
+        `cumulated` has the shape (..., event times + 1), and 0 at the end, for `nowhere`.
+        """
+        grown = cumulated[..., self.last[rows]]
+        if self.before is not None:
+            grown -= cumulated[..., self.before[rows]]
+        return grown
 
     def _strata(self) -> Iterator[tuple[int, int]]:
         for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True):
             yield int(a), int(b)
 
-
-def _reverse(values: Array) -> Array:
-    return np.cumsum(values[..., ::-1], axis=-1)[..., ::-1]
-
-
-_KEPT: WeakKeyDictionary[Data, tuple[CoxParams, RiskSets]] = WeakKeyDictionary()
+    def _of_strata(self, ends: Codes) -> Places:
+        return np.append(np.repeat(ends, np.diff(self.bounds)), self.nowhere).astype(np.int32)
 
 
-def risk_sets(data: Data, params: CoxParams) -> RiskSets:
-    """The risk sets of one cohort. A fit asks for them in every round, so the last ones are kept."""
-    kept = _KEPT.get(data)
-    if kept is None or (kept[0] is not params and kept[0] != params):
-        kept = _KEPT[data] = (params, _own_times(data, params) if params.stratified else _grid_times(data, params))
-    return kept[1]
+def add_at(total: Array, places: Places | Codes, values: Array) -> None:
+    """Add `values` to `total` at `places`."""
+    if len(total) > len(places):  # few rows, many places: one sum per place would cost more than it brings
+        np.add.at(total, places, values)
+    else:
+        total += np.bincount(places, values, len(total))
+
+
+_KEPT: WeakKeyDictionary[Data, tuple[CoxParams, bytes, RiskSets]] = WeakKeyDictionary()
+
+
+def risk_sets(data: Data, params: CoxParams, edges: Array = NO_EDGES) -> RiskSets:
+    """The risk sets of one cohort. A fit asks for them in every round, so the last ones are kept.
+
+    `edges`: the grid points that times are merged into, in order; without them all stay apart.
+    """
+    kept, wanted = _KEPT.get(data), edges.tobytes()
+    if kept is None or kept[1] != wanted or (kept[0] is not params and kept[0] != params):
+        sets = _on_grid(data, params, edges) if params.on_grid else _own_times(data, params)
+        kept = _KEPT[data] = (params, wanted, sets)
+    return kept[2]
 
 
 def forget() -> None:
@@ -120,150 +155,129 @@ def forget() -> None:
     _KEPT.clear()
 
 
-def _own_times(data: Data, params: CoxParams) -> RiskSets:
-    """By the cohort's own exact event times."""
-    start, stop, event = read_follow_up(data, params, params.variables)
-    if params.interval is not None:
-        stop, start = params.round_up(stop), None if start is None else params.round_up(start)
-    sets = own_risk_sets(start, stop, event, crossed(data, params.variables, params.strata))
-    followed = np.ones(len(stop), dtype=np.bool_) if start is None else start < stop
-    return replace(
-        sets,
-        weight=_weights(data, params),
-        cluster=_clusters(data, params, followed) if params.formula.clusters else None,
-        origin=_mean(data, params),
-    )
-
-
 def own_risk_sets(start: Array | None, stop: Array, event: Mask, stratum: Codes) -> RiskSets:
     """The risk sets of rows with these times, by their own event times; `start` None: at risk from the beginning."""
-    times = len(stop)
-    values, codes = _classes(np.concatenate([stop, start]) if start is not None else stop)
-    leaving, entry = codes[:times], codes[times:]
-    followed = entry < leaving if start is not None else np.ones(times, dtype=np.bool_)
-    event = event & followed
-    span = len(values) + 1
-    keys = stratum * span + leaving
-    distinct, deaths = np.unique(keys[event], return_counts=True)
-    bounds = np.searchsorted(distinct, np.arange(int(stratum.max(initial=0)) + 2) * span)
-    last = np.searchsorted(distinct, keys, side="right") - 1
-    first = bounds[stratum] if start is None else np.searchsorted(distinct, stratum * span + entry, side="right")
-    nowhere = ~followed | (last < first)
-    before = np.where(nowhere | (first == bounds[stratum]), len(distinct), first - 1)
-    return RiskSets(
-        first=np.where(nowhere, len(distinct), first).astype(np.int32),
-        last=np.where(nowhere, len(distinct), last).astype(np.int32),
-        before=None if start is None else before.astype(np.int32),
-        event=event,
-        bounds=bounds,
-        time=values[distinct % span],
-        deaths=deaths.astype(np.float64),
-        no_follow_up=int(np.count_nonzero(~followed)),
+    sets, _ = _by_event_time(lambda: [FollowUp(start, stop, event, stratum)], int(stratum.max(initial=0)) + 1)
+    return sets
+
+
+def _own_times(data: Data, params: CoxParams) -> RiskSets:
+    """By the cohort's own exact event times."""
+    stratum = crossed(data, params.variables, params.strata) if params.strata else None
+
+    def parts() -> Iterator[FollowUp]:
+        at = 0
+        for part in follow_up_blocks(data, params, params.variables, PART_ROWS):
+            here = slice(at, at + len(part.stop))
+            yield _prepared(part, params)._replace(stratum=None if stratum is None else stratum[here])
+            at = here.stop
+
+    sets, followed = _by_event_time(parts, 1 if stratum is None else int(stratum.max(initial=0)) + 1)
+    return _with_columns(sets, followed, data, params)
+
+
+def _prepared(part: FollowUp, params: CoxParams) -> FollowUp:
+    """Rounded up, if so asked. Where person-time counts, all rows have a start: those without any time are left out."""
+    start, stop = part.start, part.stop
+    if params.interval is not None:
+        start, stop = None if start is None else params.round_up(start), params.round_up(stop)
+    if params.piecewise and start is None:
+        start = np.zeros_like(stop)
+    return FollowUp(start, stop, part.event)
+
+
+def _by_event_time(parts: Callable[[], Iterable[FollowUp]], strata: int) -> tuple[RiskSets, Mask]:
+    """The risk sets of rows that come in parts, whenever they are called for, and which rows are followed."""
+    times = EventTimes.of(parts, strata)
+    placed = _joined([times.places(part) for part in parts()])
+    sets = RiskSets(
+        last=placed.last,
+        before=placed.before,
+        event=placed.event,
+        bounds=times.bounds,
+        time=times.time,
+        deaths=times.deaths,
+        no_follow_up=int(np.count_nonzero(~placed.followed)),
+    )
+    return sets, placed.followed
+
+
+def _joined(parts: list[Placed]) -> Placed:
+    if len(parts) == 1:
+        return parts[0]
+    late = bool(parts) and parts[0].before is not None
+    none, nobody = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.bool_)]
+    return Placed(
+        last=np.concatenate(none + [part.last for part in parts]),
+        before=np.concatenate(none + [part.before for part in parts if part.before is not None]) if late else None,
+        event=np.concatenate(nobody + [part.event for part in parts]),
+        followed=np.concatenate(nobody + [part.followed for part in parts]),
     )
 
 
-def _grid_times(data: Data, params: CoxParams) -> RiskSets:
+def _on_grid(data: Data, params: CoxParams, edges: Array) -> RiskSets:
     """By the points of the grid, which are the same at every cohort, as if each were an event time."""
     times, strata = params.points + 1, len(params.groups)
-    parts = [(*follow_up(block, params), group_codes(block, params)) for block in data.blocks(params.variables)]
-    empty = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.bool_), np.empty(0, np.intp))
-    entry, leaving, event, group = (np.concatenate(column) for column in zip(empty, *parts, strict=True))
-    followed = entry < leaving if params.delayed else np.ones(len(entry), dtype=np.bool_)
-    event &= followed
-    nowhere, start = strata * times, group * times
-    at = start + leaving
-    return RiskSets(
-        first=np.where(followed, start + entry + 1 if params.delayed else start, nowhere).astype(np.int32),
-        last=np.where(followed, at, nowhere).astype(np.int32),
-        before=np.where(followed, start + entry, nowhere).astype(np.int32) if params.delayed else None,
-        event=event,
-        weight=_weights(data, params),
-        cluster=_clusters(data, params, followed) if params.formula.clusters else None,
+    nowhere = strata * times
+    parts = [_grid_places(block, params, edges) for block in data.blocks(params.variables, PART_ROWS)]
+    placed = _joined(parts)
+    sets = RiskSets(
+        last=placed.last,
+        before=placed.before,
+        event=placed.event,
         bounds=np.arange(strata + 1) * times,
         time=np.tile(np.arange(times) * params.step, strata),
-        deaths=np.bincount(at[event], minlength=nowhere).astype(np.float64),
-        no_follow_up=int(np.count_nonzero(~followed)),
+        deaths=np.bincount(placed.last[placed.event], minlength=nowhere).astype(np.float64),
+        no_follow_up=int(np.count_nonzero(~placed.followed)),
+    )
+    return _with_columns(sets, placed.followed, data, params)
+
+
+def _grid_places(block: Data, params: CoxParams, edges: Array) -> Placed:
+    times, nowhere = params.points + 1, len(params.groups) * (params.points + 1)
+    entry, leaving, event = follow_up(block, params)
+    followed = entry < leaving if params.delayed else np.ones(len(entry), dtype=np.bool_)
+    entry, leaving = merged(entry, leaving, edges)
+    start = group_codes(block, params) * times
+    return Placed(
+        last=np.where(followed, start + leaving, nowhere).astype(np.int32),
+        before=np.where(followed, start + entry, nowhere).astype(np.int32) if params.delayed else None,
+        event=event & followed,
+        followed=followed,
     )
 
 
-def read_follow_up(data: Data, params: TimeGridParams, used: Sequence[str]) -> tuple[Array | None, Array, Mask]:
-    """Start (None without late entry), stop and event of the rows that have a value for all `used`, cut at `until`."""
-    surv, until = params.surv, params.until
-    stop, event = _column(data, used, surv.time.name), _column(data, used, surv.event.name) > 0
-    start = _column(data, used, surv.start.name) if surv.start is not None else None
-    if np.any(stop < 0) or (start is not None and np.any(start < 0)):
-        raise InvalidQuestion(f"`{surv}` has times before 0. Count time from an origin that everybody has passed.")
-    if until is not None:
-        event = event & (stop <= until)
-        stop, start = np.minimum(stop, until), None if start is None else np.minimum(start, until)
-    return start, stop, event
+def merged(entry: Codes, leaving: Codes, edges: Array) -> tuple[Codes, Codes]:
+    """Grid points of entry and leaving, moved to the edges of the interval they lie in: to its start and its end.
+
+    So whoever is watched during a part of an interval counts as at risk in it.
+    """
+    if not len(edges):
+        return entry, leaving
+    ends = np.concatenate([[0], edges]).astype(np.intp)
+    return ends[np.searchsorted(ends, entry, side="right") - 1], ends[1:][np.searchsorted(edges, leaving)]
 
 
-def _classes(times: Array) -> tuple[Array, Codes]:
-    """The different times in order, and the position of each among them."""
-    distinct, codes = np.unique(times, return_inverse=True)
-    new = np.diff(distinct) > SAME_TIME * np.max(np.abs(distinct), initial=0.0)
-    position = np.concatenate([[0], np.cumsum(new)])[: len(distinct)]
-    return distinct[np.concatenate([[True], new])[: len(distinct)]], position[codes]
+def _with_columns(sets: RiskSets, followed: Mask, data: Data, params: CoxParams) -> RiskSets:
+    """The same with what else each row has in every round."""
+    origin, level = _means(data, params)
+    return replace(
+        sets,
+        weight=weights(data, params),
+        cluster=clusters(data, params, followed) if params.formula.clusters else None,
+        origin=origin,
+        level=level,
+    )
 
 
-def crossed(data: Data, used: Sequence[str], names: Sequence[str]) -> Codes:
-    """Which combination of values of `names` a row that has a value for all `used` has, counted from 0."""
-    found = np.zeros(int(np.count_nonzero(data.complete(used))), dtype=np.intp)
-    for name in names:
-        _, codes = np.unique(_column(data, used, name), return_inverse=True)
-        _, found = np.unique(found * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)
-    return found
-
-
-def _clusters(data: Data, params: CoxParams, followed: Mask) -> Codes:
-    found = crossed(data, params.variables, [params.formula.clusters[0].name])
-    compact = np.zeros(len(found), dtype=np.intp)
-    compact[followed] = np.unique(found[followed], return_inverse=True)[1]
-    return compact
-
-
-def _weights(data: Data, params: CoxParams) -> Array | None:
-    if params.weights is None:
-        return None
-    weight = _column(data, params.variables, params.weights)
-    if np.any(weight <= 0):
-        raise InvalidQuestion(f"The weights `{params.weights}` must be above 0 for everybody who is used.")
-    if len(weight) >= FEW and np.max(weight) > MAX_WEIGHT_SHARE * np.sum(weight):
-        raise Refused(
-            f"One person has more than half of all weights `{params.weights}`: the sums would be that person's.",
-            rule="dominance",
-        )
-    return weight
-
-
-def _column(data: Data, used: Sequence[str], name: str) -> Array:
-    """A column as numbers (codes for categories) at the rows that have a value for all `used`."""
-    kind, mask = data.dictionary[name], data.complete(used)
-    values = data[name] if kind.is_numeric else data.codes(name).astype(np.float64)
-    return values[mask]
-
-
-def _mean(data: Data, params: CoxParams) -> Array:
-    """The mean of the design's columns, exact for a constant one."""
-    total, rows, origin = np.zeros(params.design.width), 0, np.zeros(params.design.width)
+def _means(data: Data, params: CoxParams) -> tuple[Array, float]:
+    """The means of the design's columns, exact for a constant one, and of the offset."""
+    total, rows, origin, offsets = np.zeros(params.design.width), 0, np.zeros(params.design.width), 0.0
     for block in data.blocks(params.variables):
-        x = params.design.matrix(block)
+        x, offset = params.design.matrix(block), params.design.offset(block)
         if not rows:
             origin = x[0].copy()
         total += np.sum(x - origin, axis=0)
+        offsets += 0.0 if offset is None else float(np.sum(offset))
         rows += len(block)
-    return np.asarray(origin + total / max(rows, 1))
-
-
-def overlaps(data: Data, params: CoxParams) -> int:
-    """How many clusters have two rows at risk at the same time."""
-    sets = risk_sets(data, params)
-    start, stop, _ = read_follow_up(data, params, params.variables)
-    if sets.cluster is None or start is None:
-        return 0
-    used = start < stop
-    order = np.lexsort((start[used], sets.cluster[used]))
-    cluster, entry, leaving = (a[used][order] for a in (sets.cluster, start, stop))
-    same = cluster[1:] == cluster[:-1]
-    return len(np.unique(cluster[1:][same & (entry[1:] < leaving[:-1])]))
+    return np.asarray(origin + total / max(rows, 1)), offsets / max(rows, 1)

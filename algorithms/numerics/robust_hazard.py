@@ -39,7 +39,7 @@ def hazard_terms(people: Data, params: CoxParams, scaling: Scaling, coefficients
     width, lost = rows.width, found is None and rows.sets.events > 0
     squares = np.zeros((width, width))
     if found is not None:
-        squares = meat(rows, rows.predictor(coefficients), Hazard.of(found))
+        squares = meat(rows, coefficients, Hazard.of(found))
     return HazardTerms(
         n=rows.sets.rows,
         events=rows.sets.events,

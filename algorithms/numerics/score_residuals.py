@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from algorithms.numerics.partial_likelihood import Likelihood, Rows
-from algorithms.numerics.risk_sets import Codes
+from algorithms.numerics.risk_sets import RiskSets, add_at
 from cohortium.quantities import Array
 
 
@@ -31,24 +31,16 @@ class Hazard:
     @classmethod
     def of(cls, fit: Likelihood) -> Hazard:
         """The hazard that belongs to a likelihood."""
-        factors, times = fit.terms, fit.x.shape[1]
-        increment = factors.weight / factors.denominator
-        mean = factors.means(slice(None), fit.x, fit.tied_x)
-        share = 1.0 / np.bincount(factors.at, minlength=times)[factors.at]
-
-        def per_time(values: Array) -> Array:
-            return factors.per_event_time(values, times)
-
-        def each(values: Array) -> Array:
-            return np.array([per_time(row) for row in values]).reshape(len(values), times)
-
-        return cls(
-            increment=per_time(increment),
-            spared=per_time(increment * factors.left_out),
-            increment_x=each(mean * increment),
-            spared_x=each(mean * increment * factors.left_out),
-            mean=each(mean * share),
-        )
+        factors, (width, times) = fit.factors, fit.x.shape
+        increment_x, spared_x, mean_x = np.zeros((3, width, times))
+        for part in factors.parts():
+            mean, low, high = part.means(fit.x, fit.tied_x), part.at[0], part.at[-1] + 1
+            increments = part.weight / part.denominator
+            shares = (increments, increments * part.left_out, 1.0 / factors.counts[part.at])
+            for total, share in zip((increment_x, spared_x, mean_x), shares, strict=True):
+                for j in range(width):
+                    total[j, low:high] += np.bincount(part.at - low, mean[j] * share, high - low)
+        return cls(factors.hazard, factors.spared, increment_x, spared_x, mean_x)
 
     @classmethod
     def unpack(cls, packed: Array) -> Hazard:
@@ -62,28 +54,39 @@ class Hazard:
         return np.vstack([self.increment, self.spared, self.increment_x, self.spared_x, self.mean])
 
 
-def meat(rows: Rows, predictor: Array, hazard: Hazard) -> Array:
+def meat(rows: Rows, coefficients: Array, hazard: Hazard) -> Array:
     """Sum over clusters (or people) of the outer products of their score residuals, shape (width, width)."""
     sets = rows.sets
-    lived, lived_x = sets.from_the_start(hazard.increment), sets.from_the_start(hazard.increment_x)
-    clustered = np.zeros((rows.width, sets.clusters if sets.cluster is not None else 0))
-    total = np.zeros((rows.width, rows.width))
-    for block, x in rows.blocks():
+    total = Squares(rows.width, sets)
+    lived = sets.from_the_start(np.append(hazard.increment, 0.0)[None])[0]
+    lived_x = sets.from_the_start(np.column_stack([hazard.increment_x, np.zeros(rows.width)]))
+    for block, x, predictor in rows.blocks(coefficients):
         event, last = sets.event[block], sets.last[block]
         growth, growth_x = sets.while_at_risk(lived, block), sets.while_at_risk(lived_x, block)
         growth[event] -= hazard.spared[last[event]]
         growth_x[:, event] -= hazard.spared_x[:, last[event]]
-        residual = np.exp(predictor[block]) * (growth_x - x.T * growth)
+        residual = np.exp(predictor) * (growth_x - x.T * growth)
         residual[:, event] += x[event].T - hazard.mean[:, last[event]]
-        if sets.weight is not None:
-            residual *= sets.weight[block]
-        if sets.cluster is None:
-            total += residual @ residual.T
-        else:
-            _add(clustered, residual, sets.cluster[block])
-    return total if sets.cluster is None else clustered @ clustered.T
+        total.add(block, residual * rows.weight(block))
+    return total.sum()
 
 
-def _add(clustered: Array, residual: Array, cluster: Codes) -> None:
-    for j, values in enumerate(residual):
-        clustered[j] += np.bincount(cluster, weights=values, minlength=clustered.shape[1])
+class Squares:
+    """Adds up the outer products of people's (or clusters') residuals, block by block."""
+
+    def __init__(self, width: int, sets: RiskSets) -> None:
+        self._cluster = sets.cluster
+        self._total = np.zeros((width, width))
+        self._clustered = np.zeros((width, 0 if sets.cluster is None else sets.clusters))
+
+    def add(self, block: slice, residual: Array) -> None:
+        """Add some rows, shape (width, rows)."""
+        if self._cluster is None:
+            self._total += residual @ residual.T
+            return
+        for total, values in zip(self._clustered, residual, strict=True):
+            add_at(total, self._cluster[block], values)
+
+    def sum(self) -> Array:
+        """The sum, shape (width, width)."""
+        return self._total if self._cluster is None else self._clustered @ self._clustered.T

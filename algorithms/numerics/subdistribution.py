@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from algorithms.numerics.columns import columns_of
 from algorithms.numerics.fine_gray_params import FineGrayParams
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, PRODUCT_ROWS, Likelihood, Scaling, terms
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, PRODUCT_ROWS, Likelihood, Scaling
 from algorithms.numerics.score_residuals import Hazard
+from algorithms.numerics.tied_factors import Factors
 from algorithms.numerics.time_grid import grid_times
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
@@ -169,25 +170,19 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
         score += x[event].sum(axis=0)
         predicted += float(eta[event].sum())
     sums = standing.at_risk(leaving, carried)
-    factors = terms(standing.deaths, standing.deaths, sums[0], tied[0], params.ties)
-    if not np.all(factors.denominator > 0):
+    factors = Factors(standing.deaths, standing.deaths, sums[0], tied[0], params.ties)
+    if not factors.are_positive:
         return None
-    mean = factors.means(slice(None), sums[1:], tied[1:])
-    hazard = factors.weight / factors.denominator
-    increments = factors.per_event_time(hazard, times)
-    spared = factors.per_event_time(hazard * factors.left_out, times)
-    information = -(mean * factors.weight) @ mean.T
-    weights, farthest = Concentration(), 0.0
+    information, weights, farthest = np.zeros((width, width)), Concentration(), 0.0
     for rows, x in covariates(data, params, scaling, standing.origin):
         eta = predictor(x, coefficients)
-        lived = np.exp(eta) * standing.lived(rows, increments, spared)
+        lived = np.exp(eta) * standing.lived(rows, factors.hazard, factors.spared)
         weights.add(lived)
         farthest = max(farthest, float(np.max(np.abs(eta))))
         information += _products(x.T * lived, x.T)
-    value = predicted - float(factors.weight @ np.log(factors.denominator))
-    score -= mean @ factors.weight
+    factors.subtract_means(score[None], information[None], sums[1:], tied[1:], np.ones((1, times)))
     evidence = evidence_of(data, params, weights.shares, farthest)
-    return Likelihood(value, score[None], information[None], factors, sums[1:], tied[1:], evidence)
+    return Likelihood(predicted + factors.log, score[None], information[None], factors, sums[1:], tied[1:], evidence)
 
 
 def evidence_of(data: Data, params: FineGrayParams, weights: Shares, farthest: float) -> Evidence:

@@ -64,7 +64,7 @@ def weighted_hazard(people: Data, params: PropensityParams, coefficient: float) 
     """One cohort's part, at a log hazard ratio; `people` are `weighted_people`."""
     rows, at = Rows(people, params.hazard, _ONE), np.array([coefficient])
     found = likelihood(rows, at, np.ones((1, rows.sets.nowhere)))
-    residuals = 0.0 if found is None else float(meat(rows, rows.predictor(at), Hazard.of(found))[0, 0])
+    residuals = 0.0 if found is None else float(meat(rows, at, Hazard.of(found))[0, 0])
     return WeightedHazard(
         n=rows.sets.rows,
         events=rows.sets.events,
