@@ -171,7 +171,7 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
         eta = x @ coefficients
         lived = np.exp(eta) * standing.lived(rows, increments, spared)
         weights.add(lived)
-        farthest = max(farthest, float(np.max(np.abs(eta))))
+        farthest = float(np.maximum(farthest, np.max(np.abs(eta))))
         information += (x.T * lived) @ x
     value = predicted - float(factors.weight @ np.log(factors.denominator))
     score -= mean @ factors.weight
