@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -23,6 +23,7 @@ from cohortium.dictionary import Labels, Variable
 from cohortium.errors import CohortiumError, Problem
 from cohortium.quantities import Array
 from cohortium.secure_sum import Layout
+from cohortium.twin import Twin
 
 MAX_BYTES = 256 * 2**20
 _HEADER = "header"
@@ -149,6 +150,10 @@ class Greeting(Header):
     seen: Position = Field(Position(), description="The last entry of the node's journal that it was told of before.")
 
 
+BudgetState = Literal["open", "low", "spent"]
+"""How much of what a cohort may tell a study is left: most of it, little, or hardly anything."""
+
+
 class Introduction(Header):
     """What a node says of itself when the coordinator greets it."""
 
@@ -157,6 +162,7 @@ class Introduction(Header):
     variables: tuple[str, ...] = Field(description="The dictionary's variables that this cohort collected.")
     head: DocumentText | None = Field(None, description="The signed `chain.Head` of its journal, over the nonce.")
     seen: Position = Field(Position(), description="The last entry of the coordinator's audit that it was told before.")
+    twin: Twin | None = Field(None, description="The synthetic twin that it publishes for rehearsals, if any.")
 
 
 class Undecided(Header):

@@ -139,6 +139,12 @@ RULES: Final[dict[str, Rule]] = {
         "Ask for fewer or less skewed covariates or weights, or a wider group.",
         votes=True,
     ),
+    "privacy_budget": Rule(
+        Whose.policy,
+        "Every answer with noise tells a little; a budget, granted by the permit and limited by the cohort, ends what "
+        "many such answers could tell together.",
+        "Ask with a smaller `rho`, or have the data access committee grant the study more.",
+    ),
     "min_difference": Rule(
         Whose.policy,
         "Two answers about groups that differ by a few people tell about those few when one is taken from the other; "
@@ -146,6 +152,17 @@ RULES: Final[dict[str, Rule]] = {
         "Choose the people of a study once, and name in `complete` every variable that its questions need, from the "
         "first question on: then all are about the same people. Or ask about a group that differs by more.",
         votes=True,
+    ),
+    "budget_warn": Rule(
+        Whose.policy,
+        "The more figures a study is told, the nearer they come to telling what single people's values are.",
+        "Nothing is refused yet. Plan what the study still has to ask: `study.budget()` says where it stands.",
+    ),
+    "budget_refuse": Rule(
+        Whose.policy,
+        "Enough figures about the same people determine their values, whatever each figure says by itself.",
+        "Ask for smaller models, fewer groups and coarser grids; the same question asked again costs nothing. A new "
+        "question is for the data access committee, as a new study.",
     ),
     # What is asked, and of whom
     "release_per_cohort": Rule(

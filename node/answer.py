@@ -10,10 +10,12 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 from uuid import uuid4
 
 import numpy as np
@@ -28,8 +30,10 @@ from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Proble
 from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, QuestionMessage
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
-from node.disclosure import Policy, check, check_per_cohort
+from cohortium.twin import Twin
+from node.disclosure import Policy, check, check_per_cohort, check_round
 from node.ledger import Asked, Ledger
+from node.noise import Grant, PrivacyAccount, add_noise, is_noisy
 from node.releases import Asker
 from node.subset import complete, where
 from node.told_apart import Partition, Times, partitions, times
@@ -44,12 +48,23 @@ SUBSETS_KEPT = 4
 class CohortNode:
     """One cohort's data behind its policy: bytes in, bytes out. Safe to call from several threads at once."""
 
-    def __init__(self, cohort: str, data: Data, policy: Policy, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        cohort: str,
+        data: Data,
+        policy: Policy,
+        ledger: Ledger | None = None,
+        account: PrivacyAccount | None = None,
+    ) -> None:
         self.cohort, self.policy = cohort, policy
-        self.ledger = ledger if ledger is not None or policy.min_difference == 1 else Ledger()
+        self.twin: Twin | None = None
+        self.account = account or PrivacyAccount(data.dictionary.name)
+        self.ledger = ledger if ledger is not None or policy == Policy.none() else Ledger()
         numbers = self.ledger.number(data) if self.ledger is not None else None
         least = max(policy.min_people, policy.min_cell)
-        self.data = Data(data.dictionary, data.columns, data.rows, least, numbers=numbers)
+        self.data = Data(
+            data.dictionary, data.columns, data.rows, least, keys=data.keys, identity=data.identity, numbers=numbers
+        )
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
         # So is what is worked out about the rows once (which are complete): it serves every round.
@@ -58,11 +73,13 @@ class CohortNode:
         self._where: Callable[[Data, Condition, Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(where)
         self._complete: Callable[[Data, tuple[str, ...], Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(complete)
         # Every round of a job tells the same groups apart.
-        self._partitions: Callable[[Params], list[Partition]] = lru_cache(maxsize=64)(partitions)
+        self._partitions: Callable[[_Bound], list[Partition]] = lru_cache(maxsize=64)(lambda of: partitions(of.params))
         self._parts: Callable[[Data, frozenset[str], Partition], list[Asked]] = lru_cache(maxsize=PARTS_KEPT)(
             self._divide
         )
-        self._times: Callable[[Params, Data], list[Times]] = lru_cache(maxsize=SUBSETS_KEPT)(times)
+        self._times: Callable[[_Bound, Data], list[Times]] = lru_cache(maxsize=SUBSETS_KEPT)(
+            lambda of, data: times(of.params, data)
+        )
 
     @property
     def dictionary(self) -> Dictionary:
@@ -83,7 +100,9 @@ class CohortNode:
     def introduction(self) -> Introduction:
         """What this node tells about itself: no count, no value."""
         collected = tuple(name for name in self.dictionary.variables if name in self.data.columns)
-        return Introduction(dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected)
+        return Introduction(
+            dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected, twin=self.twin
+        )
 
     def reply(
         self, question: QuestionMessage, broadcast: Mapping[str, Array], study: str = ""
@@ -98,8 +117,11 @@ class CohortNode:
                 )
             if question.per_cohort or tells_apart(question.analysis, question.statistic, len(question.cohorts)):
                 check_per_cohort(self.policy)
+            check_round(self.policy, question.round)
             params = self.bound(question.analysis, question.params)
-            released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker)
+            cohorts = 1 if question.per_cohort else len(question.cohorts)
+            grant = Grant(study, question.job, self.policy.privacy_budget, cohorts)
+            released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker, grant=grant)
         except Exception as error:
             return AnswerMessage(problem=problem_of(error, question)), {}
         log.info("answered", job=question.job, round=question.round, statistic=question.statistic)
@@ -118,10 +140,12 @@ class CohortNode:
         variables: tuple[str, ...] | Literal["all"] = "all",
         *,
         asker: Asker | None = None,
+        grant: Grant | None = None,
     ) -> dict[str, Array]:
         """What may leave of a statistic over this cohort's rows: the arrays that `secure_sum.encode` makes.
 
         `variables` are those that it may read, `asker` is who is told, and so entered in the ledger; None if nobody is.
+        Likewise `grant` is what a question with noise is charged to.
         Raises Refused when a rule of the policy forbids it, and other CohortiumErrors; anything else that is raised may
         hold data (see `problem_of`).
         """
@@ -129,12 +153,29 @@ class CohortNode:
         arguments = _arguments(function, broadcast)
         data, asked = self._rows(params, variables)
         watched = data.watched()
-        released = encode(check(function(watched, params, **arguments), self.policy))
+        sums = function(watched, params, **arguments)
+        if is_noisy(type(sums)):
+            return encode(check(self._with_noise(sums, params, grant), self.policy))
+        checked = check(sums, self.policy)
+        released = encode(checked)
         if self.ledger is not None and asker is not None:
+            told = _told(analysis, statistic, params, broadcast)
+            cells, most = self._cells(variables), self.policy.budget_refuse
+            cost = self.ledger.budget.cost(asker.study, told, checked, cells=cells, most=most)
             asked += [Asked.complete(data, names) for names in watched.read if names]
             asked += self._groups(data, watched.read, params, statistic, broadcast)
-            self.ledger.admit(asked, asker, self.policy.min_difference, self._times(params, data))
+            self.ledger.admit(asked, asker, self.policy.min_difference, self._times(_Bound.of(params), data))
+            self.ledger.budget.pay(cost)
         return released
+
+    def _with_noise(self, sums: Sums, params: Params, grant: Grant | None) -> Sums:
+        """What is hidden by noise needs no ledger of rows, but an account of what the noise has cost."""
+        rho = float(getattr(params, "rho", 0.0))
+        if not rho > 0:
+            raise Refused("The question does not say what its noise may cost (`rho`).", rule="privacy_budget")
+        if grant is not None:
+            self.account.spend(grant, rho)
+        return add_noise(sums, rho, 1 if grant is None else grant.cohorts)
 
     def _groups(
         self,
@@ -146,13 +187,20 @@ class CohortNode:
     ) -> list[Asked]:
         """The groups that a statistic tells apart among the rows that it has read."""
         own = params.divides(statistic, broadcast)
-        divided = self._partitions(params) + ([Partition.of(own)] if own is not None else [])
+        divided = self._partitions(_Bound.of(params)) + ([Partition.of(own)] if own is not None else [])
         found = [self._parts(data, names, p) for p in divided for names in read if p.variables <= names]
         return list(itertools.chain(*found))
 
     def _divide(self, data: Data, names: frozenset[str], partition: Partition) -> list[Asked]:
         rows = Asked.complete(data, names)
         return [rows.of_group(*group) for group in partition.groups(data, names, self.policy.min_cell)]
+
+    def _cells(self, variables: tuple[str, ...] | Literal["all"]) -> int:
+        """How many values a permit for these variables covers."""
+        return len(self.data) * len(self._covered(variables).columns)
+
+    def _covered(self, variables: tuple[str, ...] | Literal["all"]) -> Data:
+        return self.data if variables == "all" else self._part(self.data, variables)
 
     def blank(self, analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> dict[str, Array]:
         """What an empty cohort answers: an answer's names and shapes, which do not depend on the rows."""
@@ -165,7 +213,8 @@ class CohortNode:
 
         Raises Refused if they are few.
         """
-        data, asked = self.data if variables == "all" else self._part(self.data, variables), []
+        data: Data = self._covered(variables)
+        asked: list[Asked] = []
         if params.where is not None:
             data = self._where(data, params.where, self.policy)
             # How many they are tells of the variables of the condition.
@@ -175,6 +224,19 @@ class CohortNode:
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)
         return bound
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """Parameters by what they say: some hold mappings, which have no hash."""
+
+    analysis: str
+    values: str
+    params: Params = field(compare=False)
+
+    @classmethod
+    def of(cls, params: Params) -> Self:
+        return cls(type(params).__qualname__, params.model_dump_json(), params)
 
 
 def tells_apart(analysis: str, statistic: str, cohorts: int) -> bool:
@@ -205,6 +267,12 @@ def problem_of(error: Exception, question: _Question) -> Problem:
     log.error("failed", job=question.job, reference=reference, error=type(error).__name__, where=where)
     message = f"The node could not compute `{question.statistic}`; its log has the reference {reference}."
     return NodeFailed(message).problem()
+
+
+def _told(analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> str:
+    """Everything that a question says, as text."""
+    values = {name: sha256(np.ascontiguousarray(value).tobytes()).hexdigest() for name, value in broadcast.items()}
+    return json.dumps([analysis, statistic, params.model_dump(mode="json"), values], sort_keys=True)
 
 
 def _arguments(statistic: Callable[..., Sums], broadcast: Mapping[str, Array]) -> dict[str, float | Array]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from cohortium.analysis import Params
+from cohortium.analysis import Params, find
 from cohortium.chain import head
 from cohortium.documents import Answer, Job, Roster
 from cohortium.errors import (
@@ -47,8 +47,9 @@ from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
 from node.answer import CohortNode, problem_of, tells_apart
 from node.approvals import Approvals
-from node.disclosure import check_company, check_per_cohort
+from node.disclosure import check_company, check_per_cohort, check_round
 from node.memory import Kept, Memory, now
+from node.noise import Grant, is_noisy
 from node.papers import Documents, asked_of, read
 from node.releases import Asker
 
@@ -174,18 +175,24 @@ class TrustedNode:
                 raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
         if not _is_alone(asked):
             check_company(self.node.policy, len(asked.cohorts))
+        check_round(self.node.policy, asked.round)
         if asked.dictionary != self.node.dictionary.digest:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
         check_variables(mandate.permit, variables_of(params))
+        record = find(asked.analysis).sums(asked.statistic)
+        if mandate.permit.options.only_with_noise and not is_noisy(record):
+            raise NotPermitted("The permit allows answers with noise only: ask for `private_summary`.")
         return params
 
     def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Refused | None]:
         """What is sent, and the refusal that it is a vote of, if it is: nobody else can tell one from the other."""
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
+        budget = min(mandate.permit.options.privacy_budget, self.node.policy.privacy_budget)
+        grant = Grant(mandate.job.study, asked.job, budget, 1 if _is_alone(asked) else len(asked.cohorts))
         question, voted = (asked.analysis, asked.statistic, params, asked.broadcast), None
         try:
-            arrays = self.node.compute(*question, mandate.permit.variables, asker=asker)
+            arrays = self.node.compute(*question, mandate.permit.variables, asker=asker, grant=grant)
         except Refused as refused:
             if _is_alone(asked) or refused.rule not in VOTING:
                 raise

@@ -19,7 +19,8 @@ def test_every_threshold_has_a_row_with_its_default(name):
         assert name in ROWS
 
 
-SILENT = {"min_cell", "max_cell_share", "min_difference", "approval"}
+# Of these the refusal is shown where they are explained, or there is none.
+SILENT = {"min_cell", "max_cell_share", "min_difference", "approval", "privacy_budget", "budget_warn", "budget_refuse"}
 
 
 @pytest.mark.parametrize("name", sorted(set(Policy.model_fields) - SILENT))
