@@ -133,10 +133,7 @@ SHARE = np.array([0.2, 0.6])
 )
 def test_what_stands_behind_a_sum_is_judged(evidence, rule):
     found = {"weights": Plain("a test"), **evidence}
-    if found.pop("n", None):
-        policy = Policy(min_people=1)
-    else:
-        policy = POLICY
+    policy = Policy(min_people=1) if found.pop("n", None) else POLICY
     with pytest.raises(Refused) as caught:
         check(record(evidence=Evidence(**found)), policy)
     assert caught.value.rule == rule
