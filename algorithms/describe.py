@@ -29,7 +29,7 @@ from algorithms.numerics.order_statistics import (
 )
 from algorithms.numerics.preparation import Spread
 from algorithms.numerics.standing_out import StandingOut, together
-from algorithms.numerics.withholding import withhold_lines
+from algorithms.numerics.withholding import withhold
 from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis, ask
 from cohortium.data import Data
@@ -138,8 +138,9 @@ def totals(data: Data, params: DescribeParams) -> Totals:
     cells = np.zeros((len(params.categories), widest + 1))
     for row, (name, levels) in zip(cells, params.categories.items(), strict=True):
         counts, absent = _level_counts(data, name, len(levels))
-        everybody = np.append(counts, absent)
-        told = withhold_lines(everybody, data.least_group, [np.ones(everybody.shape, dtype=np.bool_)])
+        hidden = np.append(np.isnan(withhold(counts, data.least_group)), False)
+        # All together are the rows, of which this tells the number.
+        told = withhold(np.append(counts, absent), data.least_group, also=hidden)
         row[: len(levels)], row[-1] = told[:-1], told[-1]
     ending, beginning = sections(data, params, first_thresholds(params))
     return Totals(

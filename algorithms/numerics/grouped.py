@@ -10,7 +10,7 @@ from algorithms.numerics.expressions import value_codes
 from algorithms.numerics.groups import Groups, tally
 from algorithms.numerics.preparation import Spread
 from algorithms.numerics.standing_out import StandingOut, together
-from algorithms.numerics.withholding import withhold_lines
+from algorithms.numerics.withholding import withhold
 from cohortium.data import Data
 from cohortium.evidence import Evidence
 from cohortium.quantities import Array
@@ -59,8 +59,8 @@ def standing_out(data: Data, names: Sequence[str], groups: Groups, least: int) -
 def level_cells(data: Data, categories: Mapping[str, tuple[str, ...]], groups: Groups) -> Array:
     """People per category, level (the last: missing) and group.
 
-    Where a level is too small to be shown, others are withheld that would tell it: the people of a group are known, and
-    those with a level are, of all groups together, from other questions.
+    Where a level is too small to be shown, those who are missing are withheld too: with the people of the group known,
+    they would tell it.
     """
     widest = max((len(levels) for levels in categories.values()), default=0)
     cells, total = np.zeros((len(categories), widest + 1, len(groups))), people(data, groups)
@@ -70,17 +70,6 @@ def level_cells(data: Data, categories: Mapping[str, tuple[str, ...]], groups: G
                 code = value_codes(block, name) * len(groups) + groups.codes(block)
                 cell[: len(levels)] += tally(code, len(levels) * len(groups)).reshape(len(levels), len(groups))
         cell[-1] = total - cell.sum(axis=0)
-        if data.least_group > 1:
-            cell[:] = _withheld(cell, data.least_group)
+        cell[: len(levels)] = withhold(cell[: len(levels)], data.least_group)
+        cell[-1, np.isnan(cell[:-1]).any(axis=0)] = np.nan
     return cells
-
-
-def _withheld(cell: Array, least: int) -> Array:
-    """Levels (the last: missing) by groups, with those withheld that the totals of groups and levels would tell."""
-    lines = []
-    for axis in (0, 1):
-        for place in range(cell.shape[axis]):
-            line = np.zeros(cell.shape, dtype=np.bool_)
-            line[(slice(None), place) if axis else place] = True
-            lines.append(line)
-    return withhold_lines(cell, least, lines)

@@ -1,15 +1,13 @@
 """Keeping a withheld cell from being worked out from totals: complementary suppression, at the node.
 
-Beside the cells of a table go totals: of its lines, of all people, of those who are left out. A line of which just one
-part is unknown tells that part by subtraction; of two unknown parts that come to fewer people than may be told of, the
-line tells that there are so few. So in every line with something withheld more is withheld, the smallest cells first,
-until the unknown parts are two and come to enough people (Hundepool et al. 2012, *Statistical Disclosure Control*, 4.4:
-primary and secondary suppression). Lines share cells, so this goes round until no line needs more.
+The totals of a table's lines are told somewhere, if not beside it: one question is about a table, another about its
+margin. So in every line, along every axis, the withheld cells together are of enough people, or all of it is withheld:
+also its empty cells, for a 0 beside the one cell that is not told says where everybody is.
+
+Source: Cox (1980), JASA 75:377; Hundepool et al. (2012), Statistical Disclosure Control, ch. 4.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,42 +17,40 @@ from cohortium.quantities import Array
 Mask = NDArray[np.bool_]
 
 
-def withhold(cells: Array, least: int, *, total: bool) -> Array:
-    """The cells, shape (strata, ...), with those below `least` NaN, and others too where a total would tell them.
+def withhold(cells: Array, least: int, *, also: Mask | None = None) -> Array:
+    """The cells of a table of any number of axes, those that may not be told NaN: the small ones, and those `also`.
 
-    The totals over the first axis are released beside them, and if `total` also that over all.
+    In a line whose withheld cells are of fewer than `least` people the smallest other cells follow, somebody's rather
+    than nobody's, until they are as many; if nobody is left the empty ones follow, too.
     """
-    lines: list[Mask] = []
-    for place in np.ndindex(cells.shape[1:]) if len(cells) > 1 else ():
-        line = np.zeros(cells.shape, dtype=np.bool_)
-        line[:, *place] = True
-        lines.append(line)
-    return withhold_lines(cells, least, [*lines, *([np.ones(cells.shape, dtype=np.bool_)] if total else [])])
-
-
-def withhold_lines(cells: Array, least: int, lines: Iterable[Mask]) -> Array:
-    """The cells with those below `least` NaN, and others too where a line of which the total is known would tell them.
-
-    `lines` are masks of the shape of the cells; cells without anybody are told unless nothing else hides a cell.
-    """
-    if least <= 1:
-        return cells
     hidden = (cells > 0) & (cells < least)
-    known = [line for line in lines if np.count_nonzero(line) > 1]
-    while any(_hide_another(cells, hidden, line, least) for line in known):
-        pass
+    if also is not None:
+        hidden |= also
+    while least > 1:
+        before = np.count_nonzero(hidden)
+        for axis in range(1, cells.ndim + 1):
+            _complete(np.moveaxis(cells[None], axis, -1), np.moveaxis(hidden[None], axis, -1), least)
+        if np.count_nonzero(hidden) == before:
+            break
     return np.where(hidden, np.nan, cells)
 
 
-def _hide_another(cells: Array, hidden: Mask, line: Mask, least: int) -> bool:
-    """Mark one more cell of a line if what is marked could be told from its total; False if there is no need."""
-    marked = hidden & line
-    count = np.count_nonzero(marked)
-    if not count or (count > 1 and cells[marked].sum() >= least):
-        return False
-    others = np.where(line & ~hidden, np.where(cells > 0, cells, 1e300), np.inf)
-    chosen = np.unravel_index(np.argmin(others), cells.shape)
-    if not np.isfinite(others[chosen]):
-        return False  # nothing is left to hide
-    hidden[chosen] = True
-    return True
+def withhold_strata(strata: Array, least: int) -> tuple[Array, Array]:
+    """The table summed over strata, and that of every stratum, shape (strata, ...), neither of which tells the other's.
+
+    A cell that is withheld of the sum is withheld of every stratum.
+    """
+    table = withhold(strata.sum(axis=0), least)
+    return table, withhold(strata, least, also=np.broadcast_to(np.isnan(table), strata.shape).copy())
+
+
+def _complete(cells: Array, hidden: Mask, least: int) -> None:
+    """Mark one more cell of every line (along the last axis) that needs it; both are views, marks are set in place."""
+    people = np.where(hidden, cells, 0.0).sum(axis=-1)
+    lacking = hidden.any(axis=-1) & (people < least) & ~hidden.all(axis=-1)
+    if not lacking.any():
+        return
+    # Somebody's cells in order of their size, then the empty ones; what is withheld already comes last.
+    order = np.where(hidden, np.inf, np.where(cells > 0, cells, 1e300))
+    lines = np.nonzero(lacking)
+    hidden[(*lines, np.argmin(order[lines], axis=-1))] = True
