@@ -137,8 +137,11 @@ def totals(data: Data, params: DescribeParams) -> Totals:
     widest = max((len(levels) for levels in params.categories.values()), default=0)
     cells = np.zeros((len(params.categories), widest + 1))
     for row, (name, levels) in zip(cells, params.categories.items(), strict=True):
-        counts, row[-1] = _level_counts(data, name, len(levels))
-        row[: len(levels)] = withhold(counts, data.least_group)
+        counts, absent = _level_counts(data, name, len(levels))
+        hidden = np.append(np.isnan(withhold(counts, data.least_group)), False)
+        # All together are the rows, of which this tells the number.
+        told = withhold(np.append(counts, absent), data.least_group, also=hidden)
+        row[: len(levels)], row[-1] = told[:-1], told[-1]
     ending, beginning = sections(data, params, first_thresholds(params))
     return Totals(
         rows=len(data),

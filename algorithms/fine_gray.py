@@ -143,7 +143,7 @@ def squared_residuals(
     risk, farthest = Concentration(), 0.0
     for _, x in covariates(data, params, scaling, origin):
         eta = x @ coefficients
-        farthest = max(farthest, float(np.max(np.abs(eta))))
+        farthest = float(np.maximum(farthest, np.max(np.abs(eta))))
         risk.add(np.exp(np.clip(eta, -MAX_PREDICTOR, MAX_PREDICTOR)))
     return SquaredResiduals(
         n=len(standing.last),

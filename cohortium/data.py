@@ -17,8 +17,8 @@ from cohortium.quantities import Array
 # Rows that are worked on at a time: a design of 10-50 columns of this many rows stays in the processor's cache, and
 # memory beyond the columns themselves stays flat however many rows a cohort has.
 BLOCK_ROWS = 8192
-# Results of earlier rounds that are kept: two, so that two jobs side by side do not undo each other's.
-KEPT = 2
+# Results of earlier rounds that are kept: two per job, for two jobs side by side not to undo each other's.
+KEPT = 4
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from cohortium.twin import Twin
 from node import budget
-from node.disclosure import Policy, check, check_per_cohort
+from node.disclosure import Policy, check, check_per_cohort, check_round
 from node.ledger import Asked, Ledger
 from node.noise import Grant, PrivacyAccount, add_noise, is_noisy
 from node.releases import Asker
@@ -124,6 +124,7 @@ class CohortNode:
                 )
             if question.per_cohort or tells_apart(question.analysis, question.statistic, len(question.cohorts)):
                 check_per_cohort(self.policy)
+            check_round(self.policy, question.round)
             params = self.bound(question.analysis, question.params)
             cohorts = 1 if question.per_cohort else len(question.cohorts)
             grant = Grant(study, question.job, self.policy.privacy_budget, cohorts)

@@ -98,7 +98,7 @@ def _check_sum(name: str, value: Array, kind: SumOver, sums: Sums, policy: Polic
         raise Refused(f"`{name}` sums over people whom `{kind.count}` does not count.", rule="declared_kinds")
     if kind.people_per_parameter:
         parameters, most = value.shape[-1], policy.max_parameters_per_person
-        crowded = (people > 0) & (parameters > _effective(people, sums.evidence) * most)
+        crowded = (people > 0) & ~(parameters <= _effective(people, sums.evidence) * most)
         many = f"has more parameters than {most:g} per person"
         _refuse_if(crowded, name, "max_parameters_per_person", many, _FEWER)
         if not isinstance(sums.kinds[kind.count], TimeGridKind):
@@ -127,7 +127,7 @@ def _check_evidence(record: str, evidence: Evidence | None, policy: Policy) -> N
         _check_weights(record, evidence.weights, policy)
     _check_dominance(record, evidence.magnitudes, evidence.names, policy)
     _check_leverage(record, evidence.leverage, evidence.names, policy)
-    far = np.asarray(evidence.predictor > policy.max_predictor)
+    far = ~np.asarray(evidence.predictor <= policy.max_predictor)
     what = f"asks at coefficients that give somebody a linear predictor beyond {policy.max_predictor:g}"
     _refuse_if(far, record, "max_predictor", what, "Leave out covariates that tell outcomes apart without exception.")
     if evidence.columns is not None:
@@ -140,7 +140,7 @@ def _check_weights(record: str, weights: Shares, policy: Policy) -> None:
     one = f"has sums in which one person has more than {most:g} of all weight"
     _refuse_if(_above(weights.largest, most), record, "max_weight_share", one, remedy)
     few = f"has weighted sums that rest on fewer than {least} people in effect"
-    _refuse_if(weights.effective < least * (1 - _ROUNDING), record, "min_people", few, remedy)
+    _refuse_if(~(weights.effective >= least * (1 - _ROUNDING)), record, "min_people", few, remedy)
 
 
 def _check_dominance(record: str, shares: Shares, names: Sequence[str], policy: Policy) -> None:
@@ -166,7 +166,7 @@ def _check_columns(record: str, columns: Columns, policy: Policy) -> None:
     _check_dominance(record, columns.magnitudes, names, policy)
     _check_leverage(record, np.asarray(columns.leverage), (), policy)
     few, least_events = "has fewer than {:g} events per parameter", policy.min_events_per_parameter
-    rare = np.asarray(columns.events < least_events * columns.parameters)
+    rare = ~np.asarray(columns.events >= least_events * columns.parameters)
     remedy = "Ask for fewer covariates, or a commoner outcome."
     _refuse_if(rare, record, "min_events_per_parameter", few.format(least_events), remedy)
 
@@ -176,7 +176,8 @@ def _few(people: Array, least: int) -> NDArray[np.bool_]:
 
 
 def _above(share: Array, most: float) -> NDArray[np.bool_]:
-    return np.asarray(share > most + _ROUNDING)
+    # What is no number is no evidence.
+    return ~np.asarray(share <= most + _ROUNDING)
 
 
 def _refuse_if(

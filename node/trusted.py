@@ -47,7 +47,7 @@ from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
 from node.answer import CohortNode, problem_of, tells_apart
 from node.approvals import Approvals
-from node.disclosure import check_company, check_per_cohort
+from node.disclosure import check_company, check_per_cohort, check_round
 from node.memory import Kept, Memory, now
 from node.noise import Grant, is_noisy
 from node.papers import Documents, asked_of, read
@@ -175,6 +175,7 @@ class TrustedNode:
                 raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
         if not _is_alone(asked):
             check_company(self.node.policy, len(asked.cohorts))
+        check_round(self.node.policy, asked.round)
         if asked.dictionary != self.node.dictionary.digest:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)

@@ -54,7 +54,7 @@ def brant_terms(data: Data, design: Design, coefficients: Array, scaling: Scalin
         eta = x @ coefficients.T
         above = special.expit(eta)
         weights.add(above * (1.0 - above))
-        farthest = max(farthest, float(np.max(np.abs(eta))))
+        farthest = float(np.maximum(farthest, np.max(np.abs(eta))))
         score += ((design.response(rows)[:, None] > np.arange(cuts)) - above).T @ x
         n += len(rows)
         for j in range(cuts):

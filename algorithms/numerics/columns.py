@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -25,8 +24,6 @@ _NEGLIGIBLE = 1e-10
 # A bound on the leverage that is below what any policy may ask for needs no second pass over the rows.
 _SMALL = 0.1
 
-_KEPT: WeakKeyDictionary[Data, WeakKeyDictionary[Design, tuple[tuple[str, ...], Columns]]] = WeakKeyDictionary()
-
 
 def columns_of(
     data: Data, design: Design, *, variables: Sequence[str] = (), parameters: int = 0, events: float | None = None
@@ -36,11 +33,8 @@ def columns_of(
     `parameters` of the model if they are not one per column; `events` if they are not those of a yes-or-no outcome.
     """
     used = tuple(variables) or design.variables
-    kept = _KEPT.setdefault(data, WeakKeyDictionary())
-    found = kept.get(design)
-    if found is None or found[0] != used:
-        found = kept[design] = (used, _found(_Rows(data, design, used), parameters or design.width, events))
-    return found[1]
+    rows = _Rows(data, design, used)
+    return data.recall(("columns", design, used, events), lambda: _found(rows, parameters or design.width, events))
 
 
 @dataclass(frozen=True)

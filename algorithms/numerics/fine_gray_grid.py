@@ -58,7 +58,7 @@ def sums_on_grid(data: Data, params: FineGrayParams, scaling: Scaling, coefficie
         far = far or not np.all(np.abs(eta) <= MAX_PREDICTOR)
         risk = np.exp(np.clip(eta, -MAX_PREDICTOR, MAX_PREDICTOR))
         predicted += float(eta[standing.event[rows]].sum())
-        farthest = max(farthest, float(np.max(np.abs(eta))))
+        farthest = float(np.maximum(farthest, np.max(np.abs(eta))))
         everybody.add(risk)
         for which, mask in enumerate(masks.values()):
             chosen = mask[rows]

@@ -177,7 +177,7 @@ class _Rows:
             eta = self._eta(block)
             working = Logit().working(eta, block.y)
             shares.add(working.weight)
-            farthest = max(farthest, float(np.max(np.abs(eta))))
+            farthest = float(np.maximum(farthest, np.max(np.abs(eta))))
             weight, weighted = weight + float(np.sum(working.weight)), weighted + block.x.T @ working.weight
             information = information + (block.x.T * working.weight) @ block.x
             value, pearson = value + float(np.sum(working.log_likelihood)), pearson + float(np.sum(working.pearson))

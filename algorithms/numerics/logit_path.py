@@ -48,7 +48,7 @@ class _Totals:
 
     def add(self, x: Array, y: Array, eta: Array, out: NDArray[np.bool_]) -> None:
         """Add rows, of which those `out` are held out."""
-        self.farthest = max(self.farthest, float(np.max(np.abs(eta))))
+        self.farthest = float(np.maximum(self.farthest, np.max(np.abs(eta))))
         if out.any():
             self.test += float(np.count_nonzero(out))
             self.test_log_likelihood += float(np.sum(Logit().working(eta[out], y[out]).log_likelihood))

@@ -128,7 +128,7 @@ class Fitted:
 
     def _at(self, eta: Array, y: Array) -> Working:
         if self.family.link != "identity":
-            self.farthest = max(self.farthest, float(np.max(eta)), -float(np.min(eta)))
+            self.farthest = float(np.maximum(self.farthest, np.max(np.abs(eta))))  # also if it is no number
         with np.errstate(all="ignore"):
             return self.family.working(eta, y)
 

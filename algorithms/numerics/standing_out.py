@@ -16,7 +16,7 @@ PLAIN = Plain("sums of powers of values: those about any other centre, in any ot
 class StandingOut:
     """Values by group, block by block: the shares of the largest in the sum of |x|, and in that of squares.
 
-    The share in the squares about the group's mean, plus 1 / n, is the leverage of a person in a mean and a variance.
+    The share in the squares about the group's mean is a person's leverage in a variance.
     """
 
     def __init__(self, groups: int = 1) -> None:
@@ -50,7 +50,7 @@ class StandingOut:
         farthest = np.maximum(high - self._origin - mean, self._origin + mean - low)
         varies = squares > 1e-18 * n * np.maximum(np.abs(low), np.abs(high)) ** 2
         share = np.where(varies, farthest**2 / np.where(varies, squares, 1.0), 0.0)
-        return np.where(some, share + 1.0 / n, 0.0)
+        return np.where(some, share, 0.0)
 
     @property
     def people(self) -> Array:

@@ -178,7 +178,7 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
         eta = predictor(x, coefficients)
         lived = np.exp(eta) * standing.lived(rows, factors.hazard, factors.spared)
         weights.add(lived)
-        farthest = max(farthest, float(np.max(np.abs(eta))))
+        farthest = float(np.maximum(farthest, np.max(np.abs(eta))))
         information += _products(x.T * lived, x.T)
     factors.subtract_means(score[None], information[None], sums[1:], tied[1:], np.ones((1, times)))
     evidence = evidence_of(data, params, weights.shares, farthest)

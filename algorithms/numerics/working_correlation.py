@@ -148,7 +148,7 @@ class _Totals:
     def weigh(self, block: _Block, model: WorkingModel) -> None:
         """Take in how much of the information is each row's, and each cluster's."""
         if model.family.link != "identity":
-            self.farthest = max(self.farthest, float(np.max(np.abs(block.eta))))
+            self.farthest = float(np.maximum(self.farthest, np.max(np.abs(block.eta))))
         weight = block.weight * _precision(block.of, model)
         self.weights.add(weight)
         self.of_clusters.add(block.of.sums(weight))

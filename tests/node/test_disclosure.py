@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.errors import Refused
-from cohortium.evidence import Evidence, Plain
+from cohortium.evidence import Columns, Evidence, Plain, Shares
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table, TimeGrid
-from node.disclosure import InvalidPolicy, Policy, check, check_per_cohort
+from node.disclosure import InvalidPolicy, Policy, check, check_per_cohort, check_round
 
 POLICY = Policy()
 
@@ -23,6 +23,12 @@ class Record(Sums):
     exits: TimeGrid
     events: Annotated[Array, SumOver("exits")]
     flag: Flag
+
+
+def columns(**changes):
+    shares = Shares(np.full(2, 0.1), np.full(2, 0.2), np.full(2, 50.0))
+    fields = {"names": ("a", "b"), "carriers": np.array([50.0, 50.0]), "magnitudes": shares, "leverage": 0.1}
+    return Columns(**(fields | changes))
 
 
 class Groups(Sums):
@@ -90,6 +96,57 @@ def test_a_refusal_reads_the_same_whatever_the_count(n):
     with pytest.raises(Refused) as other:
         check(record(n=5), POLICY)
     assert str(caught.value) == str(other.value)
+
+
+def test_a_job_cannot_go_on_for_ever():
+    check_round(POLICY, POLICY.max_rounds)
+    with pytest.raises(Refused, match="max_rounds"):
+        check_round(POLICY, POLICY.max_rounds + 1)
+
+
+def test_a_sum_that_shows_nothing_is_refused_whatever_the_policy():
+    for policy in (POLICY, Policy.none()):
+        with pytest.raises(Refused, match="does not show who stands behind its sums"):
+            check(record(evidence=None), policy)
+
+
+SHARE = np.array([0.2, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("evidence", "rule"),
+    [
+        ({"weights": Shares(np.array(0.11), np.array(0.2), np.array(50.0))}, "max_weight_share"),
+        ({"weights": Shares(np.array(0.1), np.array(0.2), np.array(9.0))}, "min_people"),
+        ({"weights": Shares(np.array(0.01), np.array(0.02), np.array(5.9)), "n": 1}, "max_parameters_per_person"),
+        ({"magnitudes": Shares(SHARE, SHARE, SHARE)}, "max_share_of_one"),
+        ({"magnitudes": Shares(np.array([0.5]), np.array([0.86]), np.array([9.0]))}, "max_share_of_two"),
+        ({"magnitudes": Shares(np.array([np.nan]), np.array([0.5]), np.array([9.0]))}, "max_share_of_one"),
+        ({"leverage": np.array([0.1, 0.51])}, "max_leverage"),
+        ({"predictor": 30.1}, "max_predictor"),
+        ({"predictor": np.nan}, "max_predictor"),
+        ({"columns": columns(carriers=np.array([0.0, 9.0]))}, "min_carriers"),
+        ({"columns": columns(leverage=0.51)}, "max_leverage"),
+        ({"columns": columns(leverage=np.nan)}, "max_leverage"),
+        ({"columns": columns(events=1.0, parameters=2)}, "min_events_per_parameter"),
+    ],
+)
+def test_what_stands_behind_a_sum_is_judged(evidence, rule):
+    found = {"weights": Plain("a test"), **evidence}
+    policy = Policy(min_people=1) if found.pop("n", None) else POLICY
+    with pytest.raises(Refused) as caught:
+        check(record(evidence=Evidence(**found)), policy)
+    assert caught.value.rule == rule
+    # Zeros tell of nobody, whoever would stand behind them.
+    zeros = {k: np.zeros_like(v) for k, v in record().arrays().items()}
+    check(Record(**zeros, evidence=Evidence(**found)), policy)
+
+
+def test_a_refusal_names_the_column_of_the_question_that_it_is_about():
+    with pytest.raises(Refused, match=r"`Record` \(b\) has a column"):
+        check(
+            record(evidence=Evidence(weights=Plain("a test"), columns=columns(carriers=np.array([50.0, 3.0])))), POLICY
+        )
 
 
 def test_own_figures_need_the_policy():
