@@ -42,7 +42,7 @@ from cohortium.messages import (
     Undecided,
 )
 from cohortium.quantities import Array
-from cohortium.rules import VOTING
+from cohortium.rules import UNFIT, VOTING
 from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
 from node.answer import CohortNode, problem_of, tells_apart
@@ -136,17 +136,14 @@ class TrustedNode:
         try:
             params = self._entitled(asked, mandate)
             check_approval()
-            vector, voted = self._vector(asked, params, mandate)
+            vector, problem = self._vector(asked, params, mandate)
         except AwaitingApproval:
             raise
         except Exception as error:
-            problem: Problem | None = problem_of(error, asked)
+            problem = problem_of(error, asked)
             reply = AnswerMessage(problem=problem).to_bytes()
         else:
-            problem, what = (
-                voted.problem() if voted else None,
-                {"vector": vector.digest(), "entries": vector.layout.size},
-            )
+            what = {"vector": vector.digest(), "entries": vector.layout.size}
             reply = self._signed(asked, digest, vector)
         event = "answered"
         if problem is not None:
@@ -180,20 +177,23 @@ class TrustedNode:
         check_variables(mandate.permit, variables_of(params))
         return params
 
-    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Refused | None]:
-        """What is sent, and the refusal that it is a vote of, if it is: nobody else can tell one from the other."""
+    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Problem | None]:
+        """What is sent, and the problem that it is a vote of, if it is: nobody else can tell one from the other."""
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
-        question, voted = (asked.analysis, asked.statistic, params, asked.broadcast), None
-        try:
-            arrays = self.node.compute(*question, mandate.permit.variables, asker=asker)
-        except Refused as refused:
-            if _is_alone(asked) or refused.rule not in VOTING:
-                raise
-            arrays, voted = self.node.blank(*question), refused
+        question = asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables
         if _is_alone(asked):
-            return unmasked(arrays), None
-        pairs, rule = self._pairs(mandate.roster, asked.cohorts), voted.rule if voted else None
-        return mask(arrays, asked, pairs, at_least=2, refused_by=rule), voted
+            return unmasked(self.node.compute(*question, asker=asker)), None
+        pairs = self._pairs(mandate.roster, asked.cohorts)
+        try:
+            return mask(self.node.compute(*question, asker=asker), asked, pairs, at_least=2), None
+        except Refused as refused:
+            if refused.rule not in VOTING:
+                raise
+            rule, problem = refused.rule, refused.problem()
+        except Exception as error:
+            rule, problem = UNFIT, problem_of(error, asked)
+        # What goes wrong with nobody's rows too says nothing of them: it is raised here, and told openly.
+        return mask(self.node.blank(*question), asked, pairs, at_least=2, refused_by=rule), problem
 
     def _tells_alone(self, mandate: Mandate) -> bool:
         """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""

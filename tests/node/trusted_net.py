@@ -38,6 +38,8 @@ class Total(Sums):
 def total(data: Data, params: TotalParams, scale: float) -> Total:
     if scale == 13:
         raise ValueError("whatever")
+    if scale == 17 and len(data):
+        raise ValueError("a value of somebody's")
     if scale == 7:
         data["y"].sum()
     return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True))
