@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -26,7 +27,8 @@ from algorithms.numerics.grouped_moments import (
 from algorithms.numerics.grouping import Codes, Comparison, Grouping, comparison, factors_of
 from algorithms.numerics.newton import Steps
 from algorithms.numerics.rank_lattice import RankLattice, lattice_of, quantile
-from cohortium.analysis import Confidence, Params, Rounds, analysis, ask
+from algorithms.numerics.standing_out import StandingOut
+from cohortium.analysis import Confidence, Divided, Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
 from cohortium.formula import Formula
@@ -72,6 +74,13 @@ class AnovaParams(Params):
     def lattice(self) -> RankLattice:
         """The values that the outcome can have, for its medians."""
         return lattice_of(str(self.formula.response), self.dictionary)
+
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided | None:
+        """For Levene's test by group and side of a centre that was broadcast."""
+        if statistic != "distances":
+            return None
+        centre, size = broadcast["centre"], 2 * len(self.comparison.groups)
+        return Divided(f"sides of {centre.tolist()}", self.comparison.variables, size, partial(_sides, self, centre))
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what an analysis of variance cannot take."""
@@ -125,13 +134,27 @@ def distances(data: Data, params: AnovaParams, *, centre: Array, unit: float) ->
     """Distances from the group means, for Levene's test."""
     groups = len(params.comparison.groups)
     counts, sums = np.zeros((2, groups)), np.zeros((2, groups))
+    standing = StandingOut(groups)
     for block in data.blocks(params.comparison.variables):
         y, code = params.comparison.measure(block)
+        standing.add(y, code)
         z = (y - centre[code]) / unit
         for side, who in enumerate((z < 0, z >= 0)):
             counts[side] += np.bincount(code[who], minlength=groups)
             sums[side] += np.bincount(code[who], np.abs(z[who]), minlength=groups)
-    return Distances(below=counts[0], above=counts[1], below_total=sums[0], above_total=sums[1])
+    return Distances(
+        below=counts[0],
+        above=counts[1],
+        below_total=sums[0],
+        above_total=sums[1],
+        evidence=standing.evidence(params.comparison.groups),
+    )
+
+
+def _sides(params: AnovaParams, centre: Array, block: Data) -> Codes:
+    """Group and side of every row as one number."""
+    y, code = params.comparison.measure(block)
+    return 2 * code + (y >= centre[code])
 
 
 def histograms(data: Data, params: AnovaParams) -> Histograms:

@@ -17,6 +17,7 @@ from algorithms.numerics.time_grid import grid_times, group_codes, stops_before_
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
+from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table, TimeGrid
 
 
@@ -74,6 +75,7 @@ def cause_tables(data: Data, params: CompetingRisksParams) -> CauseTables:
         entries=moves[0],
         exits=moves[1],
         events=events,
+        evidence=Evidence(weights=Plain("no value is broadcast, and everybody counts once")),
     )
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.correlations import CorrelationResult, Method, bin_errors, infer, matrix_of, partialled
+from algorithms.numerics.design import Design, compile_design
 from algorithms.numerics.grouped_moments import whole, withheld_warning
 from algorithms.numerics.newton import Steps
 from algorithms.numerics.preparation import Spread
@@ -25,9 +27,12 @@ from algorithms.numerics.rank_lattice import (
     must_be_known,
     tied,
 )
+from algorithms.numerics.standing_out import PLAIN
 from cohortium.analysis import Confidence, Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, Collinear, InvalidQuestion, Refused
+from cohortium.evidence import Concentration, Evidence, Shares
+from cohortium.formula import Formula
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 
 
@@ -48,6 +53,11 @@ class CorrelationParams(Params):
     def names(self) -> tuple[str, ...]:
         """All variables, the given ones last."""
         return (*self.variables, *self.given)
+
+    @cached_property
+    def columns(self) -> Design:
+        """The variables as columns of a design."""
+        return compile_design(Formula(f"~ {' + '.join(self.names)}"), self.dictionary)
 
     @cached_property
     def binary(self) -> tuple[str, ...]:
@@ -138,6 +148,7 @@ def scales(data: Data, params: CorrelationParams) -> Scales:
         spreads=spread.spread,
         pairs=pairs,
         contributing=float(spread.n > 0),
+        evidence=_evidence(data, params),
     )
 
 
@@ -158,7 +169,7 @@ def products(data: Data, params: CorrelationParams, *, centre: Array, unit: Arra
     if params.within_cohorts:
         found -= np.outer(deviations, deviations) / max(n, 1)
         deviations = np.zeros(p)
-    return Products(n=n, deviations=deviations, products=found)
+    return Products(n=n, deviations=deviations, products=found, evidence=_evidence(data, params))
 
 
 def histograms(data: Data, params: CorrelationParams) -> Histograms:
@@ -178,6 +189,7 @@ def rank_products(data: Data, params: CorrelationParams, *, ranks: Array) -> Ran
         raise Refused("The ranks that were broadcast do not follow the order of the values.", rule="broadcast")
     p = len(params.names)
     n, total, found, squares, fourths = 0, np.zeros(p), *np.zeros((3, p, p))
+    spread = Concentration((p,))
     for block in data.blocks(params.names):
         n += len(block)
         total += _ranked(block, params, ranks).sum(axis=1)
@@ -185,12 +197,15 @@ def rank_products(data: Data, params: CorrelationParams, *, ranks: Array) -> Ran
         r = _ranked(block, params, ranks)
         found += r @ r.T
         square = (r - total[:, None] / n) ** 2
+        spread.add(square.T)
         squares += square @ square.T
         fourths += square**2 @ (square**2).T
     # Where a variable is constant here nobody stands out, and everybody carries the sum.
     varies = fourths > 0
     carrying = np.where(varies, np.floor(squares**2 / np.where(varies, fourths, 1.0) + 1e-9), n)
-    return RankProducts(carrying=carrying, products=found)
+    # `carrying` says how many people the ranks that were broadcast leave to a product, `spread` to a variable.
+    evidence = Evidence(weights=Shares(), magnitudes=spread.shares, names=params.names)
+    return RankProducts(carrying=carrying, products=found, evidence=evidence)
 
 
 @analysis
@@ -278,6 +293,10 @@ def _must_vary(params: CorrelationParams, constant: NDArray[np.bool_]) -> None:
     if names:
         where = "has the same value for everybody of a cohort" if params.within_cohorts else "has one value only"
         raise CannotEstimate(f"{', '.join(names)} {where}, so it correlates with nothing. Leave it out.")
+
+
+def _evidence(data: Data, params: CorrelationParams) -> Evidence:
+    return Evidence(weights=PLAIN, columns=columns_of(data, params.columns))
 
 
 def _matrix(block: Data, names: tuple[str, ...]) -> Array:

@@ -18,13 +18,14 @@ from algorithms.numerics.cox_result import CoxResult
 from algorithms.numerics.grid_likelihood import GridSums, count_moves, grid_likelihood, grid_sums
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
 from algorithms.numerics.own_fits import OwnFit, Part, fit_alone, forbidden, own_fit
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Rows, Scaling, likelihood
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Rows, Scaling, likelihood
 from algorithms.numerics.proportional_hazards import Timed, on_grid, transformed
 from algorithms.numerics.score_residuals import Hazard, meat
 from algorithms.numerics.scoring import NewtonTerms
 from cohortium.analysis import Refusal, Rounds, analysis, ask, ask_each_if_allowed
 from cohortium.data import Data
 from cohortium.errors import NotConverged, Separation
+from cohortium.evidence import NOBODY
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -82,6 +83,7 @@ def partial_likelihood(
         score=found.score[0] if found else np.zeros(width),
         information=found.information[0] if found else np.zeros((width, width)),
         not_finite=float(found is None),
+        evidence=found.evidence if found else NOBODY,
     )
 
 
@@ -118,6 +120,7 @@ def diagnostics(
     predictor = rows.predictor(coefficients)
     pairs = concordance(sets, predictor)
     score, information, baseline = np.zeros(width), np.zeros((2, width, width)), None
+    found: Likelihood | None = None
     if params.stratified:
         step = params.step if params.needs_grid else 1.0
         g = transformed(sets.time, params.time_transform, clock, step) - origin
@@ -137,6 +140,7 @@ def diagnostics(
         timed_score=score,
         timed_information=information,
         meat=meat(rows, predictor, baseline) if params.is_robust and baseline else np.zeros((width, width)),
+        evidence=found.evidence if found and found.evidence else rows.evidence(predictor, rows.risk_scores(predictor)),
     )
 
 
@@ -152,7 +156,7 @@ def own_estimates(
         lambda: fit_alone(cox, data, alone),
         (round(own.n), own.events),
         dict(zip(params.design.columns, map(float, per_unit), strict=True)),
-        Part(own.n, own.events, own.score, own.information),
+        Part(own.n, own.events, own.score, own.information, own.evidence),
     )
 
 

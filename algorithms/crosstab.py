@@ -28,6 +28,7 @@ from algorithms.numerics.withholding import withhold
 from cohortium.analysis import Confidence, Params, Question, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion, Refused
+from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 from cohortium.result import CohortEffect
 
@@ -92,6 +93,9 @@ class CrosstabParams(Params):
             raise InvalidQuestion("`scores` must be finite and differ.")
 
 
+WITHIN = Evidence(weights=Plain("functions of a cohort's tables, added up over its strata"))
+
+
 class Cells(Sums):
     """People per row and column (rows, columns), the same per stratum, and without a value.
 
@@ -131,6 +135,7 @@ def cells(data: Data, params: CrosstabParams) -> Cells:
         too_few=float(too_few),
         asked=1.0,
         collected=float(params.groups.collected(data)),
+        evidence=WITHIN,
     )
 
 
@@ -141,7 +146,7 @@ def homogeneity(data: Data, params: CrosstabParams, *, odds_ratio: float) -> Hom
     table = _table(data, params)
     if table.sum() < data.least_group:
         table = np.zeros_like(table)
-    return Homogeneity(n=table.sum(), sums=homogeneity_sums(table, odds_ratio))
+    return Homogeneity(n=table.sum(), sums=homogeneity_sums(table, odds_ratio), evidence=WITHIN)
 
 
 @analysis

@@ -28,10 +28,12 @@ from algorithms.numerics.order_statistics import (
     sections,
 )
 from algorithms.numerics.preparation import Spread
+from algorithms.numerics.standing_out import StandingOut, together
 from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.evidence import Evidence
 from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.quantities import Array, Count, Counts, FlagKind, SumOver, Sums, Table
 from cohortium.result import Result
@@ -147,6 +149,7 @@ def totals(data: Data, params: DescribeParams) -> Totals:
         collected=np.array([float(name in data.columns) for name in params.chosen]),
         ending=ending,
         beginning=beginning,
+        evidence=_evidence(data, params),
     )
 
 
@@ -160,7 +163,7 @@ def moments(data: Data, params: DescribeParams, *, centre: Array, unit: Array, t
             square = z * z
             n[i] += len(block)
             powers[i] += [np.sum(z), np.sum(square), square @ z, square @ square]
-    return Moments(n=n, powers=powers, ending=ending, beginning=beginning)
+    return Moments(n=n, powers=powers, ending=ending, beginning=beginning, evidence=_evidence(data, params))
 
 
 class DescribeResult(Result):
@@ -247,6 +250,16 @@ def describe(params: DescribeParams) -> Rounds[DescribeResult]:
         extremes=params.extremes,
         warnings=tuple(_warnings(params, first, found)),
     )
+
+
+def _evidence(data: Data, params: DescribeParams) -> Evidence:
+    """Whether one person makes up the sums of a number."""
+    found = []
+    for name in params.numbers:
+        found.append(StandingOut())
+        for block in _blocks(data, name):
+            found[-1].add(block[name])
+    return together([(name, standing) for name, standing in zip(params.numbers, found, strict=True)])
 
 
 def _spread(data: Data, name: str) -> Spread:

@@ -14,14 +14,15 @@ from algorithms.numerics.fine_gray_params import FineGrayParams
 from algorithms.numerics.fine_gray_result import FineGrayResult
 from algorithms.numerics.groups import whole
 from algorithms.numerics.newton import Fit, Model, Steps, maximise
-from algorithms.numerics.partial_likelihood import Scaling
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Scaling
 from algorithms.numerics.preparation import Spread, must_vary
 from algorithms.numerics.score_residuals import Hazard
 from algorithms.numerics.scoring import NewtonTerms
-from algorithms.numerics.subdistribution import covariates, grid_standing, likelihood, meat, own_standing
+from algorithms.numerics.subdistribution import covariates, evidence_of, grid_standing, likelihood, meat, own_standing
 from cohortium.analysis import Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, Refused
+from cohortium.evidence import NOBODY, Concentration, Shares
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table, TimeGrid
 from cohortium.result import wald
 
@@ -84,6 +85,7 @@ def cause_preparation(data: Data, params: FineGrayParams) -> CausePreparation:
         columns=columns.sum,
         spreads=columns.spread,
         silent=float(columns.n > 0 and not events),
+        evidence=evidence_of(data, params, Shares.of(np.ones(columns.n)), 0.0),
     )
 
 
@@ -100,6 +102,7 @@ def subdistribution_terms(
         score=found.score[0] if found else np.zeros(width),
         information=found.information[0] if found else np.zeros((width, width)),
         not_finite=float(found is None),
+        evidence=found.evidence if found else NOBODY,
     )
 
 
@@ -137,10 +140,16 @@ def squared_residuals(
         )
     width, origin = params.design.width, standing.origin if params.stratified else centre
     blocks = covariates(data, params, scaling, origin)
+    risk, farthest = Concentration(), 0.0
+    for _, x in covariates(data, params, scaling, origin):
+        eta = x @ coefficients
+        farthest = max(farthest, float(np.max(np.abs(eta))))
+        risk.add(np.exp(np.clip(eta, -MAX_PREDICTOR, MAX_PREDICTOR)))
     return SquaredResiduals(
         n=len(standing.last),
         moves=moves,
         meat=meat(blocks, coefficients, standing, baseline) if baseline else np.zeros((width, width)),
+        evidence=evidence_of(data, params, risk.shares, farthest),
     )
 
 

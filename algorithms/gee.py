@@ -11,6 +11,7 @@ from pydantic import Field
 from scipy import linalg
 
 from algorithms.numerics.clusters import Clusters, check_group
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design, compile_design, refuse_specials
 from algorithms.numerics.families import FAMILIES, CanonicalName, Family
 from algorithms.numerics.fixed_point import Anderson
@@ -119,7 +120,9 @@ def preparation(data: Data, params: GeeParams) -> GeePreparation:
     if params.order and any(block.has_ties(params.order) for block in clusters.blocks()):
         raise InvalidQuestion(f"Some rows of one cluster have the same `{params.order}`, so they are in no order.")
     return GeePreparation(
-        **{name: getattr(base, name) for name in base.kinds}, clusters=0 if base.silent else clusters.count
+        **{name: getattr(base, name) for name in base.kinds},
+        clusters=0 if base.silent else clusters.count,
+        evidence=base.evidence,
     )
 
 
@@ -135,7 +138,8 @@ def correlated_terms(
     data: Data, params: GeeParams, *, coefficients: Array, alpha: float, centre: Array, per_unit: Array, outcome: Array
 ) -> EstimatingTerms:
     """The estimating equations of one cohort under a working correlation."""
-    return estimating_terms(_clusters(data, params), _working(params, (centre, per_unit, outcome), coefficients, alpha))
+    model = _working(params, (centre, per_unit, outcome), coefficients, alpha)
+    return estimating_terms(_clusters(data, params), model, columns_of(data, params.design))
 
 
 def corrected_terms(
@@ -151,7 +155,7 @@ def corrected_terms(
 ) -> CorrectedMeat:
     """The squared scores of one cohort's clusters, corrected for each cluster's own pull on the fit."""
     model = _working(params, (centre, per_unit, outcome), coefficients, alpha)
-    return corrected_meat(_clusters(data, params), model, inverse)
+    return corrected_meat(_clusters(data, params), model, inverse, columns_of(data, params.design))
 
 
 def _clusters(data: Data, params: GeeParams) -> Clusters:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from algorithms.numerics.expressions import value_codes, value_levels
 from algorithms.numerics.groups import EVERYBODY, Groups, refuse_repeats, tally, whole
 from cohortium import report
-from cohortium.analysis import Params, Rounds, analysis, ask
+from cohortium.analysis import Divided, Params, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
 from cohortium.exactness import Exactness, exactly, lacking
@@ -70,6 +71,12 @@ class HistogramParams(Params):
         """How many bins or levels there are."""
         return len(self.levels) or len(self.edges) - 1
 
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided:  # noqa: ARG002
+        """By group and bin."""
+        size, bins = len(self.groups) * (self.cells + 2), ", ".join(self.levels or map(str, self.edges))
+        names = (self.variable, *self.groups.variables)
+        return Divided(f"{self.variable} in {bins} by {self.by}", names, size, partial(_cells, self))
+
     def check(self) -> None:
         """Raises UnknownName or InvalidQuestion."""
         variable = self.dictionary[self.variable]
@@ -101,8 +108,7 @@ def cells(data: Data, params: HistogramParams) -> Cells:
     collected = params.variable in data.columns and params.groups.collected(data)
     if collected:
         for block in data.blocks([params.variable, *params.groups.variables]):
-            code = params.groups.codes(block) * counts.shape[1] + _bins(block, params)
-            counts += tally(code, counts.size).reshape(counts.shape)
+            counts += tally(_cells(params, block), counts.size).reshape(counts.shape)
     return Cells(
         cells=counts[:, 1:-1],
         outside=counts[:, [0, -1]],
@@ -213,6 +219,11 @@ def histogram(params: HistogramParams) -> Rounds[HistogramResult]:
         outside={name: (whole(outside[i, 0]), whole(outside[i, 1])) for i, name in enumerate(names)},
         warnings=tuple(_warnings(params, total)),
     )
+
+
+def _cells(params: HistogramParams, block: Data) -> NDArray[np.intp]:
+    """Group and bin of every row as one number."""
+    return params.groups.codes(block) * (params.cells + 2) + _bins(block, params)
 
 
 def _bins(block: Data, params: HistogramParams) -> NDArray[np.intp]:

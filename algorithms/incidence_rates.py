@@ -26,6 +26,7 @@ from algorithms.numerics.rates_result import Band, GroupRates, IncidenceRatesRes
 from cohortium.analysis import Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, Refused
+from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Count, Counts, Flag, FlagKind, SumOver, Sums, Table
 
 
@@ -80,6 +81,7 @@ def lexis_cells(data: Data, params: IncidenceRatesParams, *, boundaries: Array) 
         people=table.people(starts),
         events=unions(table.events, starts),
         person_years=unions(table.person_years, starts),
+        evidence=Evidence(weights=Plain("time of follow-up; the boundaries that are broadcast are checked")),
     )
 
 

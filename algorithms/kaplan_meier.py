@@ -17,6 +17,7 @@ from cohortium import report
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, InvalidQuestion
+from cohortium.evidence import Evidence, Plain
 from cohortium.exactness import POOLED, Exactness, exactly, lacking
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table, TimeGrid
 from cohortium.result import Result
@@ -84,6 +85,7 @@ def life_tables(data: Data, params: KaplanMeierParams) -> LifeTables:
         entries=tables[0],
         exits=tables[1],
         events=tables[2],
+        evidence=Evidence(weights=Plain("no value is broadcast, and everybody counts once")),
     )
 
 

@@ -21,6 +21,7 @@ from algorithms.numerics.time_grid import TimeGridParams, group_codes, names_of_
 from cohortium.analysis import Confidence, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, FormulaError, InvalidQuestion
+from cohortium.evidence import Evidence, Plain
 from cohortium.formula import Factor
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 from cohortium.result import CohortEffect, Estimate, wald
@@ -135,6 +136,7 @@ def observed_expected(data: Data, params: LogRankParams) -> ObservedExpected:
         expected=expected,
         variance=variance,
         pairs=pair_sums(at_risk, events),
+        evidence=Evidence(weights=Plain("no value is broadcast, and everybody counts alike")),
     )
 
 

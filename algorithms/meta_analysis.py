@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from algorithms.numerics.cohort_estimates import coefficient, means, remembered, two_by_two
-from algorithms.numerics.grouped_moments import whole
+from algorithms.numerics.columns import columns_of
+from algorithms.numerics.grouped_moments import moments_evidence, whole
 from algorithms.numerics.meta_params import MetaAnalysisParams
 from algorithms.numerics.meta_result import MetaAnalysisResult
 from algorithms.numerics.meta_summaries import (
@@ -30,6 +31,7 @@ from algorithms.numerics.random_effects import pool_known
 from cohortium.analysis import Refusal, Rounds, analysis, ask, ask_each, ask_each_if_allowed
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, Refused
+from cohortium.evidence import NOBODY, Evidence, Plain
 from cohortium.quantities import Array, Count, Counts, Flag, FlagKind, SumOver, Sums, Table
 
 
@@ -97,7 +99,9 @@ def own_effects(data: Data, params: MetaAnalysisParams) -> OwnEffect:
     """The cohort's own estimate."""
     scaled, reason = scales(data, params), _own(data, params).reason
     flags = np.array([float(reason == r) for r in REASONS])
-    return OwnEffect(n=scaled.n, estimates=scaled.estimates, errors=scaled.errors, reasons=flags)
+    return OwnEffect(
+        n=scaled.n, estimates=scaled.estimates, errors=scaled.errors, reasons=flags, evidence=scaled.evidence
+    )
 
 
 def scales(data: Data, params: MetaAnalysisParams) -> Scales:
@@ -105,7 +109,8 @@ def scales(data: Data, params: MetaAnalysisParams) -> Scales:
     own = _own(data, params)
     values = np.zeros((2, len(params.columns) if params.effect == "coefficient" else 2))
     values[:, params.position] = own.estimate, np.sqrt(own.variance)
-    return Scales(n=own.n if own.reason is None else 0, estimates=values[0], errors=values[1])
+    n = own.n if own.reason is None else 0
+    return Scales(n=n, estimates=values[0], errors=values[1], evidence=_evidence(data, params))
 
 
 def common_sums(data: Data, params: MetaAnalysisParams, *, centre: float, unit: float) -> CommonSums:
@@ -114,9 +119,10 @@ def common_sums(data: Data, params: MetaAnalysisParams, *, centre: float, unit: 
         raise Refused("A unit that was broadcast is not positive.", rule="broadcast")
     own = _own(data, params)
     if own.reason is not None:
-        return CommonSums(n=0, sums=np.zeros(4))
+        return CommonSums(n=0, sums=np.zeros(4), evidence=NOBODY)
     y, w = (own.estimate - centre) / unit, unit**2 / own.variance
-    return CommonSums(n=own.n, sums=np.array([w, w * w, w * y, w * y * y]))
+    sums = np.array([w, w * w, w * y, w * y * y])
+    return CommonSums(n=own.n, sums=sums, evidence=_evidence(data, params))
 
 
 @analysis
@@ -211,6 +217,14 @@ def _own(data: Data, params: MetaAnalysisParams) -> CohortEstimate:
         return means(data, params.comparison, params.effect)
 
     return remembered(data, params.model_dump_json(), compute)
+
+
+def _evidence(data: Data, params: MetaAnalysisParams) -> Evidence:
+    """What the cohort's own estimate rests on."""
+    own = Plain("a cohort's own estimate, into which nothing enters that was broadcast")
+    if params.effect == "coefficient":
+        return Evidence(weights=own, columns=columns_of(data, params.model.design))
+    return Evidence(weights=own) if params.is_table else moments_evidence(data, params.comparison)
 
 
 def _cells(data: Data, params: MetaAnalysisParams) -> Array:

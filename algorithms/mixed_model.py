@@ -11,6 +11,7 @@ from pydantic import Field
 
 from algorithms.numerics.cluster_factors import Factors, factorise
 from algorithms.numerics.clusters import Clusters
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design, compile_design, refuse_specials
 from algorithms.numerics.mixed_fit import MixedFit, Search
 from algorithms.numerics.mixed_inference import About, Fits, Scales, mixed_result
@@ -100,7 +101,8 @@ def mixed_terms(
     factors = data.recall(
         key, lambda: _factorise(data, params, scaling, random_centre[:, None], random_per_unit[:, None])
     )
-    return likelihood_terms(factors, params.random.width, theta, params.cohort_effect, reml=params.method == "REML")
+    columns, reml = columns_of(data, params.design), params.method == "REML"
+    return likelihood_terms(factors, params.random.width, theta, params.cohort_effect, columns, reml=reml)
 
 
 def _factorise(data: Data, params: MixedModelParams, scaling: Scaling, centre: Array, per_unit: Array) -> Factors:

@@ -150,6 +150,7 @@ def totals(data: Data, params: Table1Params) -> Totals:
         asked=1.0,
         collected=np.array([float(name in data.columns) for name in params.chosen]),
         **found.arrays(),
+        evidence=grouped.standing_out(data, params.numbers, groups, data.least_group),
     )
 
 
@@ -161,7 +162,8 @@ def moments(
     n, powers = np.array([part[0] for part in each]), np.array([part[1] for part in each])
     few = n < data.least_group
     n[few], powers[few] = 0.0, 0.0
-    return Moments(n=n, powers=powers, **_search(data, params, thresholds, overall).arrays())
+    standing = grouped.standing_out(data, params.numbers, params.groups, data.least_group)
+    return Moments(n=n, powers=powers, **_search(data, params, thresholds, overall).arrays(), evidence=standing)
 
 
 def narrowing(data: Data, params: Table1Params, *, thresholds: Array, overall: Array) -> Search:

@@ -19,12 +19,14 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Generic, Self, TypeVar, cast, get_type_hints, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from cohortium.condition import Condition
+from cohortium.data import Data
 from cohortium.dictionary import Dictionary
 from cohortium.errors import InvalidQuestion, NotPermitted, Refused, UnknownName
 from cohortium.messages import AnalysisView
@@ -34,6 +36,16 @@ from cohortium.result import Result
 P = TypeVar("P", bound="Params")
 R = TypeVar("R", bound=Result)
 S = TypeVar("S", bound=Sums)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """People divided into `size` groups by `variables`: `codes` of a block of rows, and how, in words."""
+
+    label: str
+    variables: tuple[str, ...]
+    size: int
+    codes: Callable[[Data], NDArray[np.intp]]
 
 
 class Params(BaseModel):
@@ -86,6 +98,13 @@ class Params(BaseModel):
         if self._dictionary is None:
             raise InvalidQuestion("parameters must be bound to a dictionary first")
         return self._dictionary
+
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided | None:  # noqa: ARG002
+        """How a statistic divides people beside by the levels of `formula` or of groups: by bins, by a broadcast value.
+
+        A node's ledger compares these groups, like those, with what was told before.
+        """
+        return None
 
     def check(self) -> None:
         """What a field alone cannot tell; runs once bound. Raises InvalidQuestion."""

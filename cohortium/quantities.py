@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.errors import NodeFailed
+from cohortium.evidence import Evidence
 
 Array = NDArray[np.float64]
 
@@ -75,21 +76,28 @@ Flag = Annotated[float, FlagKind()]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sums:
     """A named record of quantities that a node releases, and equally the total of such records over all nodes.
 
     Subclasses declare fields as in a dataclass, every one with a kind. Values are floats or float64 arrays.
     Shapes come from the plan (parameters and dictionary), never from a node's data: every node must return the same.
+
+    `evidence` shows the check of the own node who stands behind the sums; it is no field and never leaves. A total has
+    none.
     """
 
     kinds: ClassVar[Mapping[str, Kind]]
     least_cohorts: ClassVar[int] = 0
     """Fewest cohorts in whose sum one's own part cannot be worked out. Of fewer it is each cohort's own figure."""
 
+    evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
+
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         hints = get_type_hints(cls, include_extras=True)
-        cls.kinds = {f.name: _kind_of(cls, f.name, hints[f.name]) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        released = [f.name for f in dataclasses.fields(cls) if f.name != "evidence"]
+        cls.kinds = {name: _kind_of(cls, name, hints[name]) for name in released}
         for name, kind in cls.kinds.items():
             if isinstance(kind, SumOver) and not isinstance(cls.kinds.get(kind.count), CountKind | TimeGridKind):
                 raise TypeError(
@@ -121,7 +129,8 @@ class Sums:
         if set(arrays) != set(cls.kinds):
             odd = ", ".join(sorted(set(arrays) ^ set(cls.kinds)))
             raise NodeFailed(f"{cls.__name__}: fields missing or undeclared: {odd}")
-        return cls(**{name: arrays[name] for name in cls.kinds})
+        fields: dict[str, Any] = {name: arrays[name] for name in cls.kinds}
+        return cls(**fields)
 
 
 def _kind_of(record: type, name: str, hint: Any) -> Kind:

@@ -6,6 +6,7 @@ Nothing here knows the network. What a peer sends is looked up and validated, ne
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from node.disclosure import Policy, check, check_per_cohort
 from node.ledger import Asked, Ledger
 from node.releases import Asker
 from node.subset import complete, where
+from node.told_apart import Partition, Times, partitions, times
 
 # Through the standard library, so that a program that embeds a node (a simulation) hears of failures only.
 log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
@@ -55,6 +57,12 @@ class CohortNode:
         # A subset holds copies of the columns in use, so that few are kept.
         self._where: Callable[[Data, Condition, Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(where)
         self._complete: Callable[[Data, tuple[str, ...], Policy], Data] = lru_cache(maxsize=SUBSETS_KEPT)(complete)
+        # Every round of a job tells the same groups apart.
+        self._partitions: Callable[[Params], list[Partition]] = lru_cache(maxsize=64)(partitions)
+        self._parts: Callable[[Data, frozenset[str], Partition], list[Asked]] = lru_cache(maxsize=PARTS_KEPT)(
+            self._divide
+        )
+        self._times: Callable[[Params, Data], list[Times]] = lru_cache(maxsize=SUBSETS_KEPT)(times)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -124,8 +132,27 @@ class CohortNode:
         released = encode(check(function(watched, params, **arguments), self.policy))
         if self.ledger is not None and asker is not None:
             asked += [Asked.complete(data, names) for names in watched.read if names]
-            self.ledger.admit(asked, asker, self.policy.min_difference)
+            asked += self._groups(data, watched.read, params, statistic, broadcast)
+            self.ledger.admit(asked, asker, self.policy.min_difference, self._times(params, data))
         return released
+
+    def _groups(
+        self,
+        data: Data,
+        read: frozenset[frozenset[str]],
+        params: Params,
+        statistic: str,
+        broadcast: Mapping[str, Array],
+    ) -> list[Asked]:
+        """The groups that a statistic tells apart among the rows that it has read."""
+        own = params.divides(statistic, broadcast)
+        divided = self._partitions(params) + ([Partition.of(own)] if own is not None else [])
+        found = [self._parts(data, names, p) for p in divided for names in read if p.variables <= names]
+        return list(itertools.chain(*found))
+
+    def _divide(self, data: Data, names: frozenset[str], partition: Partition) -> list[Asked]:
+        rows = Asked.complete(data, names)
+        return [rows.of_group(*group) for group in partition.groups(data, names, self.policy.min_cell)]
 
     def blank(
         self,

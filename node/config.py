@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 from cohortium.errors import CohortiumError, did_you_mean
 from cohortium.keys import SigningKeyText
 from cohortium.messages import CohortName
+from node.policy import profiles
 
 _HEADING = (
     "Settings of a Cohortium node. Paths are relative to the folder of this file. A key that is not a setting stops "
@@ -113,7 +114,9 @@ class NodeSettings(BaseModel):
         description="The data dictionary of the network (TOML). Coordinator and nodes must hold the very same one."
     )
     policy: Path | None = Field(
-        None, description="What may leave this node (TOML). Without it, the defaults of Cohortium: the rule of ten."
+        None,
+        description="What may leave this node: a file (TOML), or the name of a policy that comes with Cohortium: "
+        "`default` (the rule of ten; what holds if there is none), `strict`, `dutch-registry`, `open-demo`.",
     )
     workers: int = Field(
         4, ge=1, le=64, description="Questions that are answered at a time; more wait. As many as there are processors."
@@ -161,12 +164,19 @@ class NodeSettings(BaseModel):
         return self._folder / relative
 
     @property
+    def policy_file(self) -> Path | None:
+        """The policy's file, made absolute; None for the defaults. A file of that name beats a name."""
+        if self.policy is None or self.path(self.policy).is_file():
+            return None if self.policy is None else self.path(self.policy)
+        return profiles().get(str(self.policy), self.path(self.policy))
+
+    @property
     def source(self) -> str:
         """The file or pattern of `[data]`, made absolute."""
         return str(Path(glob.escape(str(self._folder))) / self.data.source)
 
     def _check_files(self, path: Path) -> None:
-        named = {name: getattr(self, name) for name in ("ca", "key", "dictionary", "policy")}
+        named = {name: getattr(self, name) for name in ("ca", "key", "dictionary")} | {"policy": self.policy_file}
         named |= {"trust.identity": self.trust.identity, "trust.masking": self.trust.masking}
         lost = {name: self.path(file) for name, file in named.items() if file and not self.path(file).is_file()}
         if lost:

@@ -1,99 +1,41 @@
 """What a cohort holder's policy lets out: every quantity is checked here, at the node, before it leaves.
 
-An analysis declares the kind of each released field (`cohortium/quantities.py`); the thresholds below are the
-cohort holder's. No analysis can opt out and no coordinator can loosen them. Refusals name rule and quantity in
-constant words and never the count that failed.
+An analysis declares the kind of each released field (`cohortium/quantities.py`) and shows who stands behind its sums
+(`cohortium/evidence.py`); the thresholds are the cohort holder's (`node/policy.py`). No analysis can opt out and no
+coordinator can loosen them. A refusal names the rule, the quantity and perhaps the column, in words that are the same
+whatever the count was; `docs/disclosure.md` says why there is each rule.
 """
 
 from __future__ import annotations
 
-import json
-import tomllib
-from pathlib import Path
-from typing import Literal, Self
+from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from numpy.typing import NDArray
 
-from cohortium.errors import CohortiumError, Refused
+from cohortium.errors import Refused
+from cohortium.evidence import Columns, Evidence, Plain, Shares
 from cohortium.masks import MIN_COHORTS
 from cohortium.quantities import Array, CountKind, FlagKind, Kind, SumOver, Sums, TableKind, TimeGridKind
+from node.policy import InvalidPolicy, Policy
 
+__all__ = ["InvalidPolicy", "Policy", "check", "check_company", "check_per_cohort", "check_round"]
 
-class InvalidPolicy(CohortiumError):
-    """A policy file with an unknown key or an impossible threshold."""
+# Shares come from sums that are added up in floating point: ten equal ones are 0.1 each but for rounding.
+_ROUNDING = 1e-9
 
-
-class Policy(BaseModel):
-    """A cohort holder's thresholds. The defaults are the rule of ten of output checking.
-
-    Source: Bond, Brandt and de Wolf (2015), Guidelines for output checking; DataSHIELD's `nfilter.glm` for
-    `max_parameters_per_person`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min_people: int = Field(
-        10, ge=1, description="Fewest people behind a count or a sum; 0 people are no one, and pass."
-    )
-    min_cell: int = Field(10, ge=1, description="Smallest cell of a table; smaller ones are withheld, except 0.")
-    min_interval: int = Field(
-        10, ge=1, description="Fewest people who enter or leave within an interval of a time grid."
-    )
-    max_parameters_per_person: float = Field(
-        0.33, gt=0, description="Most parameters of a model, as a share of the people it is fitted to."
-    )
-    min_difference: int = Field(
-        10,
-        ge=1,
-        description="Fewest people by whom the rows of two releases may differ; the same rows may be asked again.",
-    )
-    release_per_cohort: bool = Field(
-        False, description="Whether this cohort's own figures may be told apart from the sum."
-    )
-    approval: Literal["auto", "manual"] = Field(
-        "auto",
-        description="`manual`: a job that a permit covers still waits until you say `cohortium node approve` or "
-        "`refuse`; `cohortium node requests` lists what waits. `auto`: it is answered at once, within these rules.",
-    )
-    insecure: Literal["no", "two nodes"] = Field(
-        "no",
-        description="`two nodes` lets this cohort answer together with just one other. Each of the two can then tell "
-        "the other's numbers from the sum; from three cohorts up nobody can.",
-    )
-
-    @classmethod
-    def from_toml(cls, path: Path | str) -> Self:
-        """Read a policy file. Raises InvalidPolicy."""
-        try:
-            return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise InvalidPolicy(f"{path} cannot be read as a policy: {error}") from None
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise InvalidPolicy(f"{path} is not a policy: {faults}") from None
-
-    def to_toml(self) -> str:
-        """The policy as a file that `from_toml` reads."""
-        return "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.model_dump().items())
-
-    @classmethod
-    def none(cls) -> Self:
-        """No thresholds: for data that are already in one hand, as in a simulation."""
-        return cls(
-            min_people=1,
-            min_cell=1,
-            min_interval=1,
-            max_parameters_per_person=1e9,
-            min_difference=1,
-            release_per_cohort=True,
-            insecure="two nodes",
-        )
+_WIDER = "Ask for a wider group."
+_FEWER = "Ask for fewer covariates."
+_MERGE = "Merge levels, or leave the column out."
+_TAME = "Take the logarithm or categories of what has extreme values, or leave it out."
 
 
 def check(sums: Sums, policy: Policy) -> Sums:
     """The record as it may leave, with small table cells set to NaN. Raises Refused when a rule forbids it."""
     released = {name: _check_field(name, value, sums, policy) for name, value in sums.arrays().items()}
+    told = [released[name] for name, kind in sums.kinds.items() if isinstance(kind, SumOver)]
+    if any(np.any(value) for value in told):  # zeros tell of nobody
+        _check_evidence(type(sums).__name__, sums.evidence, policy)
     return type(sums).from_arrays(released)
 
 
@@ -116,12 +58,21 @@ def check_company(policy: Policy, cohorts: int) -> None:
         )
 
 
+def check_round(policy: Policy, round_: int) -> None:
+    """Whether a job has not asked too often. Raises Refused."""
+    if round_ > policy.max_rounds:
+        raise Refused(
+            f"A job has more than {policy.max_rounds} rounds, which this cohort's policy forbids (max_rounds). Ask a "
+            "simpler question.",
+            rule="max_rounds",
+        )
+
+
 def _check_field(name: str, value: Array, sums: Sums, policy: Policy) -> Array:
     match sums.kinds[name]:
         case CountKind():
-            _refuse_if(
-                _few(value, policy.min_people), name, "min_people", f"counts fewer than {policy.min_people} people"
-            )
+            few = f"counts fewer than {policy.min_people} people"
+            _refuse_if(_few(value, policy.min_people), name, "min_people", few, _WIDER)
         case TimeGridKind():
             few = f"has intervals in which fewer than {policy.min_interval} people enter or leave"
             _refuse_if(_few(value, policy.min_interval), name, "min_interval", few, "Ask for a wider `interval`.")
@@ -144,21 +95,93 @@ def _check_sum(name: str, value: Array, kind: SumOver, sums: Sums, policy: Polic
     if np.any((value != 0) & outside):
         raise Refused(f"`{name}` sums over people whom `{kind.count}` does not count.", rule="declared_kinds")
     if kind.people_per_parameter:
-        allowed = people * policy.max_parameters_per_person
-        few = f"has more parameters than {policy.max_parameters_per_person:g} per person"
-        _refuse_if(
-            (people > 0) & (value.shape[-1] > allowed),
-            name,
-            "max_parameters_per_person",
-            few,
-            "Ask for fewer covariates.",
-        )
+        parameters, most = value.shape[-1], policy.max_parameters_per_person
+        crowded = (people > 0) & (parameters > _effective(people, sums.evidence) * most)
+        many = f"has more parameters than {most:g} per person"
+        _refuse_if(crowded, name, "max_parameters_per_person", many, _FEWER)
+        if not isinstance(sums.kinds[kind.count], TimeGridKind):
+            _check_size(name, parameters, people, policy)
 
 
-def _few(people: Array, least: int) -> Array:
+def _check_size(name: str, parameters: int, people: Array, policy: Policy) -> None:
+    least, spare = policy.min_model_people, policy.min_residual_df
+    _refuse_if(_few(people, least), name, "min_model_people", f"is a model of fewer than {least} people", _WIDER)
+    bare = (people > 0) & (people - parameters < spare)
+    _refuse_if(bare, name, "min_residual_df", f"leaves fewer than {spare} people beyond its parameters", _FEWER)
+
+
+def _effective(people: Array, evidence: Evidence | None) -> Array:
+    """How many people the sums rest on in effect, of the shape of `people`."""
+    if evidence is None or isinstance(evidence.weights, Plain) or not evidence.weights.effective.size:
+        return people
+    found = evidence.weights.effective
+    return np.minimum(people, found if found.shape == people.shape else np.min(found))
+
+
+def _check_evidence(record: str, evidence: Evidence | None, policy: Policy) -> None:
+    if evidence is None:
+        raise Refused(f"`{record}` does not show who stands behind its sums.", rule="declared_kinds")
+    if not isinstance(evidence.weights, Plain):
+        _check_weights(record, evidence.weights, policy)
+    _check_dominance(record, evidence.magnitudes, evidence.names, policy)
+    _check_leverage(record, evidence.leverage, evidence.names, policy)
+    far = np.asarray(evidence.predictor > policy.max_predictor)
+    what = f"asks at coefficients that give somebody a linear predictor beyond {policy.max_predictor:g}"
+    _refuse_if(far, record, "max_predictor", what, "Leave out covariates that tell outcomes apart without exception.")
+    if evidence.columns is not None:
+        _check_columns(record, evidence.columns, policy)
+
+
+def _check_weights(record: str, weights: Shares, policy: Policy) -> None:
+    most, least = policy.max_weight_share, policy.min_people
+    remedy = "Ask for fewer or less skewed covariates, or a wider group."
+    one = f"has sums in which one person has more than {most:g} of all weight"
+    _refuse_if(_above(weights.largest, most), record, "max_weight_share", one, remedy)
+    few = f"has weighted sums that rest on fewer than {least} people in effect"
+    _refuse_if(weights.effective < least * (1 - _ROUNDING), record, "min_people", few, remedy)
+
+
+def _check_dominance(record: str, shares: Shares, names: Sequence[str], policy: Policy) -> None:
+    one = f"has sums of which one person makes up more than {policy.max_share_of_one:g}"
+    _refuse_if(_above(shares.largest, policy.max_share_of_one), record, "max_share_of_one", one, _TAME, columns=names)
+    two = f"has sums of which two people make up more than {policy.max_share_of_two:g}"
+    _refuse_if(_above(shares.two, policy.max_share_of_two), record, "max_share_of_two", two, _TAME, columns=names)
+
+
+def _check_leverage(record: str, leverage: Array, names: Sequence[str], policy: Policy) -> None:
+    lever = f"rests on a person with a leverage above {policy.max_leverage:g}"
+    _refuse_if(_above(leverage, policy.max_leverage), record, "max_leverage", lever, _TAME, columns=names)
+
+
+def _check_columns(record: str, columns: Columns, policy: Policy) -> None:
+    least, names = policy.min_carriers, columns.names
+    alone = f"has a column in which fewer than {least} people differ from all others"
+    _refuse_if(_few(columns.carriers, least), record, "min_carriers", alone, _MERGE, columns=names)
+    least = policy.min_carriers_by_outcome
+    apart = f"has a column in which fewer than {least} people with one of the outcomes differ from all others"
+    split = _few(columns.by_outcome, least)
+    _refuse_if(split[:, 0] | split[:, 1], record, "min_carriers_by_outcome", apart, _MERGE, columns=names)
+    _check_dominance(record, columns.magnitudes, names, policy)
+    _check_leverage(record, np.asarray(columns.leverage), (), policy)
+    few, least_events = "has fewer than {:g} events per parameter", policy.min_events_per_parameter
+    rare = np.asarray(columns.events < least_events * columns.parameters)
+    remedy = "Ask for fewer covariates, or a commoner outcome."
+    _refuse_if(rare, record, "min_events_per_parameter", few.format(least_events), remedy)
+
+
+def _few(people: Array, least: int) -> NDArray[np.bool_]:
     return np.asarray((people > 0) & (people < least))
 
 
-def _refuse_if(forbidden: Array, name: str, rule: str, what: str, remedy: str = "Ask for a wider group.") -> None:
+def _above(share: Array, most: float) -> NDArray[np.bool_]:
+    return np.asarray(share > most + _ROUNDING)
+
+
+def _refuse_if(
+    forbidden: NDArray[np.bool_], name: str, rule: str, what: str, remedy: str, *, columns: Sequence[str] = ()
+) -> None:
+    """Raises Refused if anything is forbidden; of `columns`, which come from the question, it names the first."""
     if np.any(forbidden):
-        raise Refused(f"`{name}` {what}, which this cohort's policy forbids ({rule}). {remedy}", rule=rule)
+        first = int(np.argmax(np.ravel(forbidden)))
+        place = f" ({columns[first]})" if first < len(columns) else ""
+        raise Refused(f"`{name}`{place} {what}, which this cohort's policy forbids ({rule}). {remedy}", rule=rule)

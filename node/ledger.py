@@ -19,8 +19,8 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -35,6 +35,9 @@ from node.people import SCHEMA as PEOPLE
 from node.people import People
 from node.releases import Asker, Index, Release
 from node.row_sets import RowSet
+from node.time_points import SCHEMA as TIME_POINTS
+from node.time_points import TimePoints
+from node.told_apart import Times
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS row_sets (
@@ -57,12 +60,17 @@ LISTS = ("cohorts", "variables", "summed")
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Rows that a release is about to speak of, the rows of `data` complete in `names`, and of which variables."""
+    """Rows that a release is about to speak of, the rows of `data` complete in `names`, and of which variables.
+
+    Of a `group`, named by what makes it, the rows are those at the positions `part` among these.
+    """
 
     data: Data
     names: frozenset[str]
     variables: frozenset[str]
     summed: frozenset[str] = frozenset()
+    group: str = ""
+    part: NDArray[np.intp] | None = None
 
     @classmethod
     def complete(cls, data: Data, names: frozenset[str]) -> Asked:
@@ -74,7 +82,12 @@ class Asked:
         """The rows by their numbers in the ledger."""
         if self.data.numbers is None:
             raise ValueError("the ledger has not numbered these rows")
-        return self.data.numbers[self.data.complete(self.names)]
+        numbers = self.data.numbers[self.data.complete(self.names)]
+        return numbers if self.part is None else numbers[self.part]
+
+    def of_group(self, group: str, part: NDArray[np.intp]) -> Asked:
+        """The same of some of the rows."""
+        return replace(self, group=group, part=part)
 
 
 class Ledger:
@@ -93,8 +106,9 @@ class Ledger:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         self._db.row_factory = sqlite3.Row
         # FULL: a commit is on the disk, even if the power is cut the moment after.
-        self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {SCHEMA} {PEOPLE}")
+        self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {SCHEMA} {PEOPLE} {TIME_POINTS}")
         self._people = People(self._db)
+        self._times = TimePoints(self._db)
         self._index = Index()
         self._admitted: WeakKeyDictionary[Data, set[tuple[object, ...]]] = WeakKeyDictionary()
         self._rows = lru_cache(maxsize=ROWS_KEPT)(self._read)
@@ -111,24 +125,30 @@ class Ledger:
         with self._lock:
             return self._people.number(data)
 
-    def admit(self, asked: Iterable[Asked], asker: Asker, least: int) -> None:
+    def admit(self, asked: Iterable[Asked], asker: Asker, least: int, times: Sequence[Times] = ()) -> None:
         """Enter what is about to be released.
 
         Raises Refused, and enters nothing, if any of it is about rows that differ from those of an earlier release, or
         of another of these, by somebody but fewer than `least` people. What was admitted before costs nothing.
         """
         with self._lock:
+            self._times.check(times, asker, least)
             unseen = [each for each in asked if _key(each, asker) not in self._admitted.get(each.data, ())]
             if not unseen:
+                self._times.enter(times, asker)
                 return
             new: list[tuple[Release, RowSet]] = []
+            whole: list[tuple[Release, RowSet]] = []
             for each in unseen:
                 rows = RowSet.of(each.numbers)
                 release = Release.to(asker, each.variables, each.summed, rows)
                 if len(rows.rows) and not self._index.has(release):
-                    self._check(release, rows, new, asker, least)
+                    # What one answer tells of its groups beside the whole is the policy's to judge.
+                    self._check(release, rows, [] if each.group else whole, asker, least)
                     new.append((release, rows))
+                    whole += [] if each.group else new[-1:]
             self._enter(new)
+            self._times.enter(times, asker)
             for each in unseen:
                 self._admitted.setdefault(each.data, set()).add(_key(each, asker))
 
@@ -180,7 +200,7 @@ class Ledger:
 
 
 def _key(asked: Asked, asker: Asker) -> tuple[object, ...]:
-    return asked.names, asked.variables, asker
+    return asked.names, asked.variables, asked.group, asker
 
 
 def _columns(release: Release) -> tuple[object, ...]:

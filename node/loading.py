@@ -22,7 +22,7 @@ def load(config: Path) -> tuple[NodeSettings, Policy, Loaded]:
 
     settings = NodeSettings.from_toml(config)
     _check_credentials(settings)
-    policy = Policy.from_toml(settings.path(settings.policy)) if settings.policy else Policy()
+    policy = Policy.from_toml(settings.policy_file) if settings.policy_file else Policy()
     dictionary = Dictionary.from_toml(settings.path(settings.dictionary))
     given = settings.data
     source = Source(settings.source, given.columns, given.missing, given.decimal)

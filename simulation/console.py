@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - each command loads what it needs and no more
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -122,7 +123,6 @@ def attacks(
     """Attack made-up cohorts and print what was recovered. Exit code 1: some attack recovered what it was after."""
     from simulation.attacks import VICTIM, explanations, find, made_up
     from simulation.attacks import run as carry_out
-    from simulation.faults.campaign import keep_quiet
 
     chosen = find(only.split(",") if only else None)
     if explain:
@@ -130,9 +130,12 @@ def attacks(
         return
     from node.disclosure import Policy
 
-    keep_quiet()
     thresholds = Policy.none() if unguarded else Policy.from_toml(policy) if policy else Policy()
-    found = carry_out(made_up(thresholds), VICTIM, chosen)
+    logging.disable()  # a node tells of every question that it could not answer
+    try:
+        found = carry_out(lambda: made_up(thresholds), VICTIM, chosen)
+    finally:
+        logging.disable(logging.NOTSET)
     _tell(found.as_text())
     raise typer.Exit(1 if found.recovered else 0)
 

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import special
 
 from algorithms.numerics.categorical_regression import Layout
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design
 from algorithms.numerics.newton import TOLERANCE, Steps
 from algorithms.numerics.scoring import Scaling
 from cohortium.analysis import ask
 from cohortium.data import Data
+from cohortium.evidence import Concentration, Evidence
 from cohortium.quantities import Array, Count, SumOver, Sums
 
 MOST_STEPS = 12
@@ -46,9 +48,13 @@ def brant_terms(data: Data, design: Design, coefficients: Array, scaling: Scalin
     """One cohort's sums at the coefficients (cuts, columns) of logit P(y > j) = X b_j; the intercept is a column."""
     cuts, width = coefficients.shape
     score, products, n = np.zeros((cuts, width)), np.zeros((cuts, cuts, width, width)), 0
+    weights, farthest = Concentration((cuts,)), 0.0
     for rows in data.blocks(design.variables):
         x = (design.matrix(rows) - scaling.centre) * scaling.per_unit
-        above = special.expit(x @ coefficients.T)
+        eta = x @ coefficients.T
+        above = special.expit(eta)
+        weights.add(above * (1.0 - above))
+        farthest = max(farthest, float(np.max(np.abs(eta))))
         score += ((design.response(rows)[:, None] > np.arange(cuts)) - above).T @ x
         n += len(rows)
         for j in range(cuts):
@@ -58,7 +64,8 @@ def brant_terms(data: Data, design: Design, coefficients: Array, scaling: Scalin
     for j in range(cuts):
         for k in range(j):
             products[j, k] = products[k, j]
-    return BrantTerms(n=n, score=score, products=products)
+    evidence = Evidence(weights=weights.shares, predictor=farthest, columns=columns_of(data, design))
+    return BrantTerms(n=n, score=score, products=products, evidence=evidence)
 
 
 def brant_test(

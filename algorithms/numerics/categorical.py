@@ -7,7 +7,7 @@ Source: McCullagh (1980), JRSSB 42:109, for the ordered one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -23,12 +23,18 @@ EXTREME = float(np.log(1e-8))
 
 @dataclass(frozen=True)
 class Parts:
-    """Log-likelihood, score and observed information, and whether some fitted probability is next to 0."""
+    """Log-likelihood, score and observed information, and whether some fitted probability is next to 0.
+
+    `weights` of the rows in the blocks of the information, shape (rows, blocks), which sums no longer have;
+    `farthest` is their largest linear predictor, up or down.
+    """
 
     log_likelihood: float
     score: Array
     information: Array
     extreme: bool = False
+    weights: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    farthest: float = 0.0
 
     def __add__(self, other: Parts) -> Parts:
         return Parts(
@@ -36,6 +42,7 @@ class Parts:
             self.score + other.score,
             self.information + other.information,
             self.extreme or other.extreme,
+            farthest=max(self.farthest, other.farthest),
         )
 
 
@@ -108,9 +115,11 @@ class Softmax(Categorical):
         eta = np.zeros((rows, self.categories))
         eta[:, 1:] = x @ slopes.reshape(others, columns).T
         eta[:, -len(intercepts) :] += intercepts
+        farthest = float(np.max(np.abs(eta), where=np.isfinite(eta), initial=0.0))
         eta -= special.logsumexp(eta, axis=1, keepdims=True)
         chosen = eta[np.arange(rows), y]
         p = np.exp(eta[:, 1:])
+        everybody = np.exp(eta)
         residual = (y[:, None] == np.arange(1, self.categories)) - p
         full = np.hstack([x, np.ones((rows, 1))])
         width = columns + 1
@@ -124,7 +133,8 @@ class Softmax(Categorical):
         order = np.concatenate([at[:, :-1].ravel(), at[:, -1]])
         square = information.reshape(others * width, others * width)[np.ix_(order, order)]
         score = (residual.T @ full).ravel()[order]
-        return Parts(float(np.sum(chosen)), score, square, bool(np.min(chosen) < EXTREME))
+        extreme, weights = bool(np.min(chosen) < EXTREME), everybody * (1.0 - everybody)
+        return Parts(float(np.sum(chosen)), score, square, extreme, weights, farthest)
 
 
 class Cumulative(Categorical):
@@ -174,4 +184,8 @@ class Cumulative(Categorical):
         own = np.diag(bend_upper @ is_upper + bend_lower @ is_lower)
         information[columns:, columns:] = own - between - between.T
         score = np.concatenate([-x.T @ (by_upper + by_lower), by_upper @ is_upper + by_lower @ is_lower])
-        return Parts(float(np.sum(chosen)), score, information, bool(np.min(chosen) < EXTREME))
+        at_cuts = is_upper * bend_upper[:, None] + is_lower * bend_lower[:, None]
+        weights = np.column_stack([bend_upper + bend_lower - 2.0 * r, at_cuts])
+        farthest = float(max(np.max(np.abs(intercepts)), np.max(np.abs(eta)))) if len(eta) else 0.0
+        extreme = bool(np.min(chosen) < EXTREME)
+        return Parts(float(np.sum(chosen)), score, information, extreme, weights, farthest)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.categorical import Categorical, Parts
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design
 from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.preparation import Preparation, prepare
 from algorithms.numerics.scoring import NewtonTerms, Scaling
 from cohortium.data import Data
+from cohortium.evidence import NOBODY, Concentration, Evidence, Shares
 from cohortium.quantities import Array, Counts, SumOver
 
 MOST_STEPS = 60
@@ -43,7 +46,11 @@ def prepare_categories(data: Data, design: Design, categories: int, *, profiled:
         counts, sums["silent"] = np.zeros(categories), 1.0
     null = 0.0 if silent or not len(present) else float(present @ np.log(present / present.sum()))
     return CategoryPreparation(
-        **sums, outcomes=counts, null=null, own_intercepts=max(float(np.count_nonzero(counts)) - 1.0, 0.0)
+        **sums,
+        outcomes=counts,
+        null=null,
+        own_intercepts=max(float(np.count_nonzero(counts)) - 1.0, 0.0),
+        evidence=base.evidence,
     )
 
 
@@ -61,9 +68,13 @@ class CategoryModel:
     def __init__(self, data: Data, design: Design, model: Categorical, scaling: Scaling, *, profiled: bool) -> None:
         self._data, self._design, self._model, self._scaling = data, design, model, scaling
         self._profiled, self._first = profiled, 0 if profiled else 1
+        self._evidence: Evidence | None = None
 
     def terms(self, slopes: Array, intercepts: Array) -> NewtonTerms:
         """The sums at these parameters; a cohort's own intercepts are found and swept out."""
+        return replace(self._terms(slopes, intercepts), evidence=self._evidence)
+
+    def _terms(self, slopes: Array, intercepts: Array) -> NewtonTerms:
         size = self._model.slopes(self._design.width - self._first)
         with np.errstate(all="ignore"):
             if self._profiled:
@@ -77,6 +88,7 @@ class CategoryModel:
     def _swept(self, slopes: Array, size: int) -> NewtonTerms:
         counts = outcome_counts(self._data, self._design, self._model.categories)
         if np.count_nonzero(counts) < 2:
+            self._evidence = NOBODY
             return _terms(0, Parts(0.0, np.zeros(size), np.zeros((size, size))), size)
         local = self._model.local(counts)
         intercepts, (n, parts) = local.intercepts, self._parts(local.model, local.codes, slopes, local.intercepts)
@@ -107,9 +119,18 @@ class CategoryModel:
         self, model: Categorical, codes: NDArray[np.intp], slopes: Array, intercepts: Array
     ) -> tuple[int, Parts]:
         size = model.slopes(self._design.width - self._first) + model.categories - 1
-        total, n = Parts(0.0, np.zeros(size), np.zeros((size, size))), 0
+        total, n, weights = Parts(0.0, np.zeros(size), np.zeros((size, size))), 0, None
         for x, y in self._blocks():
-            total, n = total + model.parts(x, codes[y], slopes, intercepts), n + len(y)
+            parts = model.parts(x, codes[y], slopes, intercepts)
+            weights = weights or Concentration(parts.weights.shape[1:])
+            weights.add(parts.weights)
+            total, n = total + parts, n + len(y)
+        # What leaves is what was worked out last.
+        self._evidence = Evidence(
+            weights=weights.shares if weights else Shares(),
+            predictor=total.farthest,
+            columns=columns_of(self._data, self._design),
+        )
         return n, total
 
     def _blocks(self) -> Iterator[tuple[Array, NDArray[np.intp]]]:

@@ -25,20 +25,23 @@ NEGLIGIBLE = 1e-9
 class Factors:
     """`remainder` (w, w) has the cross-products of C - QQ'C; `blocks` has R and Q'C, per block of clusters.
 
-    R has shape (q, q, clusters), Q'C (q, w, clusters).
+    R has shape (q, q, clusters), Q'C (q, w, clusters); `sizes` are the rows of every cluster.
     """
 
     rows: int
     clusters: int
     remainder: Array
     blocks: tuple[tuple[Array, Array], ...]
+    sizes: Array
 
 
 def factorise(blocks: Iterable[ClusterBlock], columns: Callable[[Data], tuple[Array, Array]], width: int) -> Factors:
     """The factors of a cohort; `columns` gives C (width, rows) and Z (q, rows) of a block."""
     remainder, kept, rows, clusters = np.zeros((width, width)), [], 0, 0
+    sizes = [np.zeros(0)]
     for block in blocks:
         c, z = columns(block.rows)
+        sizes.append(block.sizes)
         rows, clusters = rows + len(block.rows), clusters + len(block.starts)
         if len(z):
             q, r = _orthonormal(block, z)
@@ -46,7 +49,7 @@ def factorise(blocks: Iterable[ClusterBlock], columns: Callable[[Data], tuple[Ar
             c = c - sum(direction * f[:, of] for direction, f in zip(q, projected, strict=True))
             kept.append((r, projected))
         remainder += c @ c.T
-    return Factors(rows, clusters, remainder, tuple(kept))
+    return Factors(rows, clusters, remainder, tuple(kept), np.concatenate(sizes))
 
 
 def _orthonormal(block: ClusterBlock, z: Array) -> tuple[Array, Array]:
@@ -102,6 +105,20 @@ def theta_terms(factors: Factors, cholesky: Array) -> ThetaTerms:
     directions = [_direction(cholesky, i, j) for i in range(q) for j in range(i + 1)]
     slopes = np.array([-np.einsum("ab,abvw->vw", d, by_psi) for d in directions]).reshape(-1, w, w)
     return ThetaTerms(products, slopes, logdet, np.array([float(np.sum(weight * d)) for d in directions]))
+
+
+def cluster_weights(factors: Factors, cholesky: Array) -> Array:
+    """How V^-1 weighs the clusters, each by its trace: rows less directions of Z, and trace (I + R Psi R')^-1."""
+    if not factors.blocks:
+        return factors.sizes
+    weights, q = [], len(cholesky)
+    for r, _ in factors.blocks:
+        scaled = np.einsum("ijg,jk->ikg", r, cholesky)
+        m = np.einsum("ikg,jkg->gij", scaled, scaled) + np.eye(q)
+        directions = np.count_nonzero(r[range(q), range(q)] > 0, axis=0)
+        # A direction that a cluster lacks has an R of 0, and 1 in the inverse.
+        weights.append(np.trace(np.linalg.inv(m), axis1=1, axis2=2) - (q - directions) - directions)
+    return np.asarray(factors.sizes + np.concatenate(weights))
 
 
 def _direction(cholesky: Array, i: int, j: int) -> Array:

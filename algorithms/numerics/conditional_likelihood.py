@@ -8,7 +8,7 @@ does not matter, so that in sets with more cases than others the others are coun
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +26,27 @@ Places = NDArray[np.intp]
 
 @dataclass
 class ConditionalSums:
-    """Log-likelihood with its derivatives; `information` is minus the second."""
+    """Log-likelihood with its derivatives; `information` is minus the second.
+
+    `of_sets` is each set's part in the diagonal of the information, in any order of sets, (sets, width).
+    """
 
     log_likelihood: float
     score: Array
     information: Array
+    of_sets: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     @classmethod
     def zero(cls, width: int) -> ConditionalSums:
         """Nothing yet."""
-        return cls(0.0, np.zeros(width), np.zeros((width, width)))
+        return cls(0.0, np.zeros(width), np.zeros((width, width)), np.zeros((0, width)))
 
     def add(self, other: ConditionalSums) -> None:
         """Add up."""
         self.log_likelihood += other.log_likelihood
         self.score = self.score + other.score
         self.information = self.information + other.information
+        self.of_sets = np.vstack([self.of_sets, other.of_sets]) if other.of_sets.size else self.of_sets
 
 
 def conditional_sums(x: Array, case: Array, starts: Places, coefficients: Array) -> ConditionalSums:
@@ -86,6 +91,7 @@ def _one_case(x: Array, case: Array, sizes: Places, coefficients: Array) -> Cond
         float(case @ predictor - np.sum(top + np.log(sums))),
         case @ x - means.sum(axis=0),
         weighted.T @ x - means.T @ means,
+        np.add.reduceat(weighted * x, starts, axis=0) - means**2,
     )
 
 
@@ -111,4 +117,5 @@ def _several_cases(x: Array, case: Array, m: int, coefficients: Array) -> Condit
         float(np.sum(case * predictor) - np.sum(m * level + np.log(f[:, m]))),
         np.einsum("ks,ksj->j", case, x) - mean.sum(axis=0),
         second.sum(axis=0) - mean.T @ mean,
+        np.einsum("sjj->sj", second) - mean**2,
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.partial_likelihood import Scaling
 from algorithms.numerics.preparation import Spread, must_vary
@@ -15,6 +16,7 @@ from algorithms.numerics.proportional_hazards import transformed
 from algorithms.numerics.risk_sets import overlaps, risk_sets
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
+from cohortium.evidence import Evidence, Shares
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 
 
@@ -61,6 +63,10 @@ def prepare(data: Data, params: CoxParams) -> CoxPreparation:
         offset=used * offset,
         clock=float(deaths @ transformed(times, params.time_transform, times, 1.0)) if own_clock else 0.0,
         silent=float(sets.rows > 0 and sets.events == 0),
+        evidence=Evidence(
+            weights=Shares.of(np.ones(sets.rows) if sets.weight is None else sets.weight),
+            columns=columns_of(data, design, variables=params.variables, events=float(sets.events)),
+        ),
     )
 
 

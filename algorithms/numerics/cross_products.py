@@ -8,9 +8,11 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design
 from algorithms.numerics.scoring import Scaling, blocks, first_row
 from cohortium.data import Data
+from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Counts, SumOver, Sums
 
 
@@ -82,6 +84,10 @@ def cross_products(
         test=np.array([m.n for m in test]),
         test_sums=np.array([m.sums for m in test]).reshape(len(test), width),
         test_products=np.array([m.products for m in test]).reshape(len(test), width, width),
+        evidence=Evidence(
+            weights=Plain("cross-products: those about any other centre and unit follow from them"),
+            columns=columns_of(data, design),
+        ),
     )
 
 

@@ -7,7 +7,7 @@ Everybody with another event at a time has the same weight from then on, so the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy as np
 from algorithms.numerics.cox_params import Ties
 from algorithms.numerics.fine_gray_params import FineGrayParams
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling, terms
-from algorithms.numerics.subdistribution import covariates, grid_standing, left_before
+from algorithms.numerics.subdistribution import covariates, evidence_of, grid_standing, left_before
 from cohortium.data import Data
+from cohortium.evidence import Concentration
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -50,15 +51,19 @@ def sums_on_grid(data: Data, params: FineGrayParams, scaling: Scaling, coefficie
     risks, xs = (np.zeros((3, *shape)) for shape in ((times,), (width, times)))
     xxs, events_x = np.zeros((3, width, width, times)), np.zeros((width, times))
     predicted, far = 0.0, False
+    farthest, everybody, intervals = 0.0, Concentration(), Concentration((3, times))
     for rows, x in covariates(data, params, scaling, scaling.centre):
         eta = x @ coefficients
         far = far or not np.all(np.abs(eta) <= MAX_PREDICTOR)
         risk = np.exp(np.clip(eta, -MAX_PREDICTOR, MAX_PREDICTOR))
         predicted += float(eta[standing.event[rows]].sum())
+        farthest = max(farthest, float(np.max(np.abs(eta))))
+        everybody.add(risk)
         for which, mask in enumerate(masks.values()):
             chosen = mask[rows]
             at, z, weight = standing.last[rows][chosen], x[chosen], risk[chosen]
             risks[which] += np.bincount(at, weight, times)
+            intervals.add_by(which * times + at, weight)
             for j in range(width):
                 weighted = weight * z[:, j]
                 xs[which, j] += np.bincount(at, weighted, times)
@@ -79,6 +84,7 @@ def sums_on_grid(data: Data, params: FineGrayParams, scaling: Scaling, coefficie
         x=events_x.T,
         **moments,
         not_finite=float(far),
+        evidence=replace(evidence_of(data, params, everybody.shares, farthest), magnitudes=intervals.shares),
     )
 
 

@@ -22,12 +22,14 @@ import numpy as np
 
 from algorithms.numerics.binomial import Logit
 from algorithms.numerics.climbing import Climb
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design
 from algorithms.numerics.newton import Fit, Steps, maximise
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.scoring import Block, NewtonTerms, Scaling, blocks, first_row
 from cohortium.analysis import ask
 from cohortium.data import Data
+from cohortium.evidence import Concentration, Evidence, Shares
 from cohortium.fixed_point import LARGEST
 from cohortium.quantities import Array, SumOver
 
@@ -63,6 +65,8 @@ class _Sums:
     log_likelihood: float
     pearson: float
     extreme: bool
+    weights: Shares
+    farthest: float
 
 
 def firth_terms(
@@ -92,6 +96,9 @@ def firth_terms(
         extreme=float(sums.extreme and finite),
         not_finite=float(rows.n > 0 and not finite),
         log_weight=math.log(sums.weight) if finite and params.profiled else 0.0,
+        evidence=Evidence(
+            weights=sums.weights, predictor=sums.farthest, columns=columns_of(data, params.design_with(knots))
+        ),
     )
 
 
@@ -122,7 +129,7 @@ def penalised_fit(climb: Climb) -> Steps[Fit]:
     return replace(fit, start=start, terms=terms)
 
 
-_NOBODY = _Sums(0.0, np.zeros(0), np.zeros((0, 0)), 0.0, 0.0, extreme=False)
+_NOBODY = _Sums(0.0, np.zeros(0), np.zeros((0, 0)), 0.0, 0.0, extreme=False, weights=Shares(), farthest=0.0)
 
 
 class _Rows:
@@ -165,14 +172,19 @@ class _Rows:
         """Information at the present intercept, which is taken out if it is the cohort's own."""
         weight, weighted = np.finfo(float).tiny, np.zeros(self._width)
         information, value, pearson, extreme = np.zeros((self._width, self._width)), 0.0, 0.0, False
+        shares, farthest = Concentration(), 0.0
         for block in self._blocks():
-            working = Logit().working(self._eta(block), block.y)
+            eta = self._eta(block)
+            working = Logit().working(eta, block.y)
+            shares.add(working.weight)
+            farthest = max(farthest, float(np.max(np.abs(eta))))
             weight, weighted = weight + float(np.sum(working.weight)), weighted + block.x.T @ working.weight
             information = information + (block.x.T * working.weight) @ block.x
             value, pearson = value + float(np.sum(working.log_likelihood)), pearson + float(np.sum(working.pearson))
             extreme |= working.extreme
         centre = weighted / weight if self.profiled else np.zeros(self._width)
-        return _Sums(weight, centre, information - weight * np.outer(centre, centre), value, pearson, extreme)
+        information = information - weight * np.outer(centre, centre)
+        return _Sums(weight, centre, information, value, pearson, extreme, shares.shares, farthest)
 
     def _scores(self, sums: _Sums, inverse: Array) -> tuple[float, Array]:
         """Penalised score for the intercept and for the coefficients."""

@@ -7,6 +7,7 @@ own, and every sum names its own: a cohort refuses an interval in which few of t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -16,6 +17,7 @@ from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Ro
 from algorithms.numerics.risk_sets import Places
 from algorithms.numerics.time_grid import follow_up, group_codes
 from cohortium.data import Data
+from cohortium.evidence import Concentration, Evidence, Shares
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 
@@ -79,7 +81,20 @@ def grid_sums(data: Data, params: CoxParams, scaling: Scaling, coefficients: Arr
         predictor=0.0 if far else float(weight[sets.event] @ predictor[sets.event]),
         **sums,
         not_finite=float(far),
+        evidence=_evidence(rows, predictor, risk, places),
     )
+
+
+def _evidence(rows: Rows, predictor: Array, risk: Array, places: dict[str, Places]) -> Evidence:
+    """How much of the risk scores of each interval, and of all, is one person's."""
+    found = []
+    for at in places.values():
+        here = at < rows.sets.nowhere
+        found.append(Concentration((rows.sets.nowhere,)))
+        if len(at):
+            found[-1].add_by(at[here].astype(np.intp), risk[here])
+    base = rows.evidence(predictor, rows.risk_scores(predictor))
+    return replace(base, magnitudes=Shares.joined(*(part.shares for part in found)))
 
 
 class _Moments:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from algorithms.numerics.expressions import value_codes
 from algorithms.numerics.groups import Groups, tally
 from algorithms.numerics.preparation import Spread
+from algorithms.numerics.standing_out import StandingOut, together
 from cohortium.data import Data
+from cohortium.evidence import Evidence
 from cohortium.quantities import Array
 
 
@@ -41,6 +43,16 @@ def powers(data: Data, name: str, groups: Groups, centre: Array, unit: Array) ->
         for k, power in enumerate((z, z * z)):
             found[:, k] += np.bincount(codes, weights=power, minlength=len(groups))
     return n, found
+
+
+def standing_out(data: Data, names: Sequence[str], groups: Groups, least: int) -> Evidence:
+    """Whether one person makes up the sums of a number in a group; of groups of fewer than `least`, nothing leaves."""
+    found = []
+    for name in names:
+        found.append((name, StandingOut(len(groups))))
+        for codes, values in groups.values(data, name):
+            found[-1][1].add(values, codes)
+    return together(found, least)
 
 
 def level_cells(data: Data, categories: Mapping[str, tuple[str, ...]], groups: Groups) -> Array:

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from algorithms.numerics.grouping import Codes, Comparison
 from algorithms.numerics.newton import Steps
+from algorithms.numerics.standing_out import StandingOut
 from cohortium import report
 from cohortium.analysis import ask
 from cohortium.data import Data
+from cohortium.evidence import Evidence
 from cohortium.quantities import Array, Counts, SumOver, Sums, Table
 
 
@@ -42,8 +44,10 @@ class GroupSquares(Sums):
 def group_totals(data: Data, asked: Comparison) -> GroupTotals:
     """One cohort's first round."""
     n, shifted, squares, origin = np.zeros((4, len(asked.groups)))
+    standing = StandingOut(len(asked.groups))
     for block in data.blocks(asked.variables):
         y, code = asked.measure(block)
+        standing.add(y, code)
         # Values relative to the group's first one, so that a constant group has a spread of exactly 0.
         new = n[code] == 0
         if new.any():
@@ -60,19 +64,30 @@ def group_totals(data: Data, asked: Comparison) -> GroupTotals:
         missing=np.array([float(np.count_nonzero(data.missing(name))) for name in asked.variables]),
         totals=n * origin + shifted,
         spreads=n * np.sqrt(np.maximum(squares / people - (shifted / people) ** 2, 0.0)),
+        evidence=standing.evidence(asked.groups),
     )
 
 
 def group_squares(data: Data, asked: Comparison, centre: Array, unit: float) -> GroupSquares:
     """One cohort's second round, with z = (y - centre of the group) / unit."""
     n, deviations, squares = np.zeros((3, len(asked.groups)))
+    standing = StandingOut(len(asked.groups))
     for block in data.blocks(asked.variables):
         y, code = asked.measure(block)
+        standing.add(y, code)
         z = (y - centre[code]) / unit
         n += _per_group(code, asked)
         deviations += _per_group(code, asked, z)
         squares += _per_group(code, asked, z * z)
-    return GroupSquares(n=n, deviations=deviations, squares=squares)
+    return GroupSquares(n=n, deviations=deviations, squares=squares, evidence=standing.evidence(asked.groups))
+
+
+def moments_evidence(data: Data, asked: Comparison) -> Evidence:
+    """Whether one person makes up the sums of a group."""
+    standing = StandingOut(len(asked.groups))
+    for block in data.blocks(asked.variables):
+        standing.add(*asked.measure(block))
+    return standing.evidence(asked.groups)
 
 
 def _per_group(code: Codes, asked: Comparison, weights: Array | None = None) -> Array:

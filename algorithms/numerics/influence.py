@@ -59,7 +59,7 @@ def influence_sums(fitted: Fitted, rules: Rules, at: Standing) -> InfluenceSums:
     if own:
         moved = MEANS if rules.estimand == "overlap" else MEANS - 2
         products, slopes = _without_intercepts(products, slopes, weighted, moved)
-    return InfluenceSums(n=len(people), products=products, slopes=slopes)
+    return InfluenceSums(n=len(people), products=products, slopes=slopes, evidence=weights.evidence(fitted))
 
 
 def _influence(fitted: Fitted, weights: Weights, at: Standing, rows: slice) -> tuple[Array, Array]:

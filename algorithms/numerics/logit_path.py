@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.binomial import Logit
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design
 from algorithms.numerics.scoring import Block, Scaling, blocks, first_row
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.evidence import Concentration, Evidence, Shares
 from cohortium.fixed_point import LARGEST
 from cohortium.quantities import Array, Counts, FlagKind, SumOver, Sums
 
@@ -42,9 +44,11 @@ class _Totals:
     def __init__(self, width: int) -> None:
         self.n = self.test = self.log_likelihood = self.test_log_likelihood = self.weight = 0.0
         self.score, self.weighted, self.information = np.zeros(width), np.zeros(width), np.zeros((width, width))
+        self.weights, self.farthest = Concentration(), 0.0
 
     def add(self, x: Array, y: Array, eta: Array, out: NDArray[np.bool_]) -> None:
         """Add rows, of which those `out` are held out."""
+        self.farthest = max(self.farthest, float(np.max(np.abs(eta))))
         if out.any():
             self.test += float(np.count_nonzero(out))
             self.test_log_likelihood += float(np.sum(Logit().working(eta[out], y[out]).log_likelihood))
@@ -52,6 +56,7 @@ class _Totals:
         working = Logit().working(eta, y) if len(y) else None
         if working is None:
             return
+        self.weights.add(working.weight)
         rooted = x * np.sqrt(working.weight)[:, None]
         self.n += len(y)
         self.score += x.T @ working.residual
@@ -138,4 +143,9 @@ def path_terms(
     return PathTerms(
         **{name: gathered(name) for name in PathTerms.kinds if name != "not_finite"},
         not_finite=(~finite).astype(np.float64),
+        evidence=Evidence(
+            weights=Shares.joined(*(t.weights.shares for t, sound in zip(totals, finite, strict=True) if sound)),
+            predictor=max((t.farthest for t, sound in zip(totals, finite, strict=True) if sound), default=0.0),
+            columns=columns_of(data, design),
+        ),
     )

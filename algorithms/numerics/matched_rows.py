@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.numerics.clusters import ClusterBlock, Clusters
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.conditional_likelihood import ConditionalSums, conditional_sums
 from algorithms.numerics.matched_params import MatchedParams
 from algorithms.numerics.partial_likelihood import Rows, likelihood
 from algorithms.numerics.partial_likelihood import Scaling as HazardScaling
 from algorithms.numerics.risk_sets import read_follow_up, risk_sets
+from algorithms.numerics.standing_out import PLAIN
 from cohortium.data import Data
+from cohortium.evidence import Columns, Concentration, Evidence, Shares
 from cohortium.fixed_point import LARGEST
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 
@@ -107,6 +110,7 @@ class MatchedSets:
     def __init__(self, data: Data, params: MatchedParams) -> None:
         self.data, self.params = data, params
         self.clusters = Clusters.of(data, params.design.variables, params.sets)
+        self._of_hazard: Evidence | None = None
 
     def blocks(self) -> Iterator[SetBlock]:
         """The informative sets."""
@@ -183,6 +187,7 @@ class MatchedSets:
             outcome=outcome,
             outcome_spread=float(np.sqrt(n * outcome_squares)),
             contributing=float(n > 0),
+            evidence=Evidence(weights=PLAIN, columns=self._columns),
         )
 
     def terms(self, scale: SetScale, coefficients: Array) -> SetTerms:
@@ -211,13 +216,25 @@ class MatchedSets:
             information=total.information,
             log_likelihood=total.log_likelihood,
             not_finite=lost,
+            evidence=self._evidence(total),
         )
+
+    @property
+    def _columns(self) -> Columns:
+        return columns_of(self.data, self.params.design)
+
+    def _evidence(self, total: ConditionalSums) -> Evidence:
+        """How much of the information about a column is one set's; of least squares, it depends on no coefficient."""
+        if self._of_hazard is not None:
+            return self._of_hazard
+        return Evidence(weights=Shares(), magnitudes=Shares.of(total.of_sets), columns=self._columns)
 
     def _hazard(self, scale: SetScale, coefficients: Array) -> ConditionalSums | None:
         rows = Rows(self.data, self.params.hazard, HazardScaling(scale.centre, scale.per_unit, 0.0))
         found = likelihood(rows, coefficients, np.ones((1, rows.sets.nowhere)))
         if found is None:
             return None
+        self._of_hazard = found.evidence
         return ConditionalSums(found.log_likelihood, found.score[0], found.information[0])
 
     def _least_squares(self, scale: SetScale, coefficients: Array) -> ConditionalSums:
@@ -260,11 +277,13 @@ class MatchedSets:
 
     def meat(self, scale: SetScale, coefficients: Array) -> SetMeat:
         """What cluster-robust standard errors and R-squared of the linear models need."""
-        meat, total, sets = np.zeros((len(coefficients),) * 2), 0.0, 0
+        meat, total, sets, squares = np.zeros((len(coefficients),) * 2), 0.0, 0, Concentration()
         for z, y, starts in self.linear(scale):
             scores = np.add.reduceat(z * (y - z @ coefficients)[:, None], starts, axis=0)
             meat, total, sets = meat + scores.T @ scores, total + float(y @ y), sets + len(starts)
-        return SetMeat(sets=sets, meat=meat, total=total)
+            squares.add(np.add.reduceat((y - z @ coefficients) ** 2, starts))
+        evidence = Evidence(weights=Shares(), magnitudes=squares.shares, columns=self._columns)
+        return SetMeat(sets=sets, meat=meat, total=total, evidence=evidence)
 
 
 def _is_finite(sums: ConditionalSums) -> bool:

@@ -13,9 +13,10 @@ from typing import Annotated, Literal, assert_never
 import numpy as np
 from scipy import linalg
 
-from algorithms.numerics.cluster_factors import Factors, ThetaTerms, theta_terms
+from algorithms.numerics.cluster_factors import Factors, ThetaTerms, cluster_weights, theta_terms
 from algorithms.numerics.newton import COLLINEAR, describe_aliases
 from cohortium.errors import CannotEstimate, Collinear, Refused
+from cohortium.evidence import Columns, Evidence, Shares
 from cohortium.quantities import Array, Count, SumOver, Sums
 
 Cohorts = Literal["stratified", "common", "random"]
@@ -36,7 +37,9 @@ class LikelihoodTerms(Sums):
     logdet_slopes: Annotated[Array, SumOver("n")]
 
 
-def likelihood_terms(factors: Factors, q: int, theta: Array, cohorts: Cohorts, *, reml: bool) -> LikelihoodTerms:
+def likelihood_terms(
+    factors: Factors, q: int, theta: Array, cohorts: Cohorts, columns: Columns, *, reml: bool
+) -> LikelihoodTerms:
     """One cohort's sums at `theta` of shape (points, parameters): the rows of L, then a random cohort effect's SD.
 
     The last column of the factors is the cohort's own intercept. It is swept out here: wholly ("stratified", a fixed
@@ -45,11 +48,12 @@ def likelihood_terms(factors: Factors, q: int, theta: Array, cohorts: Cohorts, *
     if theta.shape[0] > MOST_POINTS or np.any(np.abs(theta) > LARGEST):
         raise Refused("The variances asked about are not those of a fit.", rule="broadcast")
     inner = q * (q + 1) // 2
-    swept = []
+    swept, weights = [], []
     for point in theta:
         cholesky = np.zeros((q, q))
         cholesky[np.tril_indices(q)] = point[:inner]
         swept.append(_sweep(theta_terms(factors, cholesky), cohorts, point[inner:], reml=reml))
+        weights.append(cluster_weights(factors, cholesky))
     return LikelihoodTerms(
         n=factors.rows,
         clusters=factors.clusters if q else 0,
@@ -57,6 +61,14 @@ def likelihood_terms(factors: Factors, q: int, theta: Array, cohorts: Cohorts, *
         slopes=np.array([t.slopes for t in swept]),
         logdet=np.array([t.logdet for t in swept]),
         logdet_slopes=np.array([t.logdet_slopes for t in swept]),
+        # A cluster is a person with all its rows, a family or a clinic.
+        evidence=Evidence(
+            weights=Shares.joined(
+                *(Shares.of(np.repeat(w / factors.sizes, factors.sizes.astype(int))) for w in weights)
+            ),
+            magnitudes=Shares.joined(*map(Shares.of, weights)),
+            columns=columns,
+        ),
     )
 
 

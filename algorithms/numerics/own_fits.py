@@ -18,6 +18,7 @@ from algorithms.numerics.design import Design
 from cohortium.analysis import Analysis, Params, Question, Refusal, conduct
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate, NotConverged, Refused, Separation
+from cohortium.evidence import NOBODY, Evidence
 from cohortium.quantities import Array, Count, FlagKind, SumOver, Sums
 from cohortium.result import Estimate
 
@@ -39,13 +40,15 @@ FEW = 5
 class Part:
     """A cohort's part in the sums at the pooled coefficients, standardised.
 
-    `used` people take part; the score is a sum over `events` of them (all, but in a hazard model).
+    `used` people take part; the score is a sum over `events` of them (all, but in a hazard model). `evidence` is of
+    these sums; the own fit is made of the same rows and columns.
     """
 
     used: float
     events: float
     score: Array
     information: Array
+    evidence: Evidence | None
     pearson: float = 0.0
 
 
@@ -146,11 +149,12 @@ def _released(n: int, alone: Alone, units: Mapping[str, float], part: Part) -> O
         information=part.information,
         pearson=part.pearson,
         used=part.used,
+        evidence=part.evidence,
     )
 
 
 def _no_part(width: int) -> Part:
-    return Part(used=0.0, events=0.0, score=np.zeros(width), information=np.zeros((width, width)))
+    return Part(used=0.0, events=0.0, score=np.zeros(width), information=np.zeros((width, width)), evidence=NOBODY)
 
 
 def forbidden(refusal: Refusal) -> str:

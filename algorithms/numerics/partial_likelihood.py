@@ -15,9 +15,11 @@ from functools import cached_property
 
 import numpy as np
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.cox_params import CoxParams, Ties
 from algorithms.numerics.risk_sets import Codes, RiskSets, risk_sets
 from cohortium.data import BLOCK_ROWS, Data
+from cohortium.evidence import Concentration, Evidence
 from cohortium.quantities import Array
 
 # A hazard e^30 times that of the cohort's average person is no model but a way to single somebody out.
@@ -74,6 +76,23 @@ class Rows:
         if not len(eta):
             return eta
         return np.asarray(eta - (np.mean(eta) if self.level is None else self.level))
+
+    def risk_scores(self, predictor: Array) -> Concentration:
+        """How much of the sum of all risk scores is one person's."""
+        found = Concentration()
+        with np.errstate(over="ignore"):
+            found.add(
+                np.exp(np.clip(predictor, -700.0, 700.0)) * (1.0 if self.sets.weight is None else self.sets.weight)
+            )
+        return found
+
+    def evidence(self, predictor: Array, weights: Concentration) -> Evidence:
+        """What the check of the node is shown beside sums at this predictor, with these weights."""
+        columns = columns_of(
+            self.data, self.params.design, variables=self.params.variables, events=float(self.sets.events)
+        )
+        farthest = float(np.max(np.abs(predictor), initial=0.0))
+        return Evidence(weights=weights.shares, predictor=farthest, columns=columns)
 
     def _blocks(self) -> Iterator[tuple[slice, Array]]:
         rows = len(self.sets.event)
@@ -150,6 +169,7 @@ class Likelihood:
     terms: Terms
     x: Array
     tied_x: Array
+    evidence: Evidence | None = None
 
 
 def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likelihood | None:
@@ -172,14 +192,15 @@ def likelihood(rows: Rows, coefficients: Array, time_weights: Array) -> Likeliho
     if not np.all(factors.denominator > 0):  # the few left at risk are lost in the rounding of those who left
         return None
     log_likelihood = np.sum(case * predictor[sets.event]) - factors.weight @ np.log(factors.denominator)
-    score, information, x, tied_x = _moments(rows, risk, factors, time_weights)
+    score, information, x, tied_x, concentration = _moments(rows, risk, factors, time_weights)
     for part in factors.parts():
         mean = factors.means(part, x, tied_x)
         for q, weights in enumerate(time_weights):
             counted = factors.weight[part] * weights[factors.at[part]]
             score[q] -= np.einsum("ji,i->j", mean, counted)
             information[q] -= (mean * counted) @ mean.T
-    return Likelihood(float(log_likelihood), score, information, factors, x, tied_x)
+    evidence = rows.evidence(predictor, concentration)
+    return Likelihood(float(log_likelihood), score, information, factors, x, tied_x, evidence)
 
 
 def _at_risk(sets: RiskSets, risk: Array) -> tuple[Array, Array]:
@@ -189,14 +210,20 @@ def _at_risk(sets: RiskSets, risk: Array) -> tuple[Array, Array]:
     return at_risk, sets.of_events(everybody, risk)
 
 
-def _moments(rows: Rows, risk: Array, factors: Terms, time_weights: Array) -> tuple[Array, Array, Array, Array]:
-    """Per weighting the covariates at events, and the second moments of all risk sets; then the first moments."""
+def _moments(
+    rows: Rows, risk: Array, factors: Terms, time_weights: Array
+) -> tuple[Array, Array, Array, Array, Concentration]:
+    """Per weighting the covariates at events, and the second moments of all risk sets; then the first moments.
+
+    Last, how much of the second moments is one person's.
+    """
     sets, width = rows.sets, rows.width
     score, information = np.zeros((len(time_weights), width)), np.zeros((len(time_weights), width, width))
     leaving, tied = np.zeros((width, sets.nowhere)), np.zeros((width, sets.nowhere))
     entering = None if sets.before is None else np.zeros_like(leaving)
     hazard = factors.weight / factors.denominator
     lived = [_lived(sets, factors, hazard * weights[factors.at]) for weights in time_weights]
+    concentration = Concentration((len(time_weights),))
     for block, x in rows.blocks():
         happens = np.flatnonzero(sets.event[block])
         at = sets.last[block][happens]
@@ -212,7 +239,8 @@ def _moments(rows: Rows, risk: Array, factors: Terms, time_weights: Array) -> tu
                 entering[j] += sets.per_event_time(block, values, at=sets.before)
         for q in range(len(time_weights)):
             information[q] += _cross_products(x, risk[block] * lived[q][block])
-    return score, information, sets.over_risk_sets(leaving, entering), tied
+        concentration.add(np.column_stack([risk[block] * own[block] for own in lived]))
+    return score, information, sets.over_risk_sets(leaving, entering), tied, concentration
 
 
 def _cross_products(x: Array, weight: Array) -> Array:

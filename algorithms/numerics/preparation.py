@@ -12,11 +12,13 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design
 from algorithms.numerics.likelihood import Family, weighted
 from algorithms.numerics.scoring import Scaling
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
+from cohortium.evidence import Concentration, Evidence
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
 
 
@@ -45,13 +47,14 @@ class Preparation(Sums):
 
 def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Preparation:
     """One cohort's preparation. `profiled`: it keeps an intercept of its own, and adds nothing if that explains all."""
-    columns, outcome = Spread(design.width), Spread(1)
+    columns, outcome, concentration = Spread(design.width), Spread(1), Concentration()
     weights = outcomes = exposure = offsets = saturated = constant = 0.0
     for block in data.blocks(design.variables):
         y = design.response(block)
         columns.add(design.matrix(block))
         outcome.add(y[:, None])
         weight, offset = design.weight(block), design.offset(block)
+        concentration.add(np.ones_like(y) if weight is None else weight)
         # Weights are added up as the weighted outcomes are, so that if everybody has the event the two are the same.
         weights, outcomes = weights + weighted(np.ones_like(y), weight), outcomes + weighted(y, weight)
         offsets += 0.0 if offset is None else weighted(offset, weight)
@@ -76,6 +79,7 @@ def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Pr
         constant=used * constant,
         contributing=float(columns.n > 0 and not silent),
         silent=float(silent),
+        evidence=Evidence(weights=concentration.shares, columns=columns_of(data, design)),
     )
 
 

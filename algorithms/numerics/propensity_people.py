@@ -8,7 +8,7 @@ complement), while no intercept leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.likelihood import Family
 from algorithms.numerics.preparation import Spread
 from algorithms.numerics.propensity_params import PropensityParams
 from cohortium.data import BLOCK_ROWS, Data
+from cohortium.evidence import Columns, Concentration, Evidence, Shares
 from cohortium.fixed_point import LARGEST
 from cohortium.quantities import Array, Count, Counts, Flag, FlagKind, SumOver, Sums, Table
 
@@ -109,6 +111,11 @@ class People:
             yield slice(start, start + len(block)), x
             start += len(block)
 
+    @property
+    def columns(self) -> Columns:
+        """What the confounders' columns rest on here."""
+        return columns_of(self.data, self.design, variables=self.params.variables)
+
     def prepare(self) -> PropensityPreparation:
         """What scales and starting values follow from."""
         columns, outcome = Spread(self.design.width), Spread(1)
@@ -128,6 +135,7 @@ class People:
             outcome_spread=float(outcome.spread[0]),
             contributing=float(len(self) > 0),
             silent=float(self.silent),
+            evidence=Evidence(weights=Shares.of(np.ones(len(self))), columns=self.columns),
         )
 
     def _read(self, block: Data) -> tuple[Mask, Array]:
@@ -214,15 +222,29 @@ class Fitted:
             found = [one.finished(profiled=self.people.params.profiled) for one in sums]
         lost = np.array([float((not self.bounded and m in asked) or not found[m].is_finite) for m in range(MODELS)])
 
+        sound = [one for one, far in zip(sums, lost, strict=True) if not far]
+        evidence = self.evidence(Shares.joined(*(one.weights.shares for one in sound)), asked)
+
         def gathered(name: str) -> Array:
             values = np.array([getattr(one, name) for one in found], dtype=np.float64)
             return np.where(lost.reshape(-1, *[1] * (values.ndim - 1)) > 0, 0.0, values)
 
         return FitTerms(
             n=np.array([np.count_nonzero(self.members[m]) if m in asked else 0.0 for m in range(MODELS)]),
-            **{name: gathered(name) for name in ("score", "information", "log_likelihood", "pearson", "extreme")},
+            score=gathered("score"),
+            information=gathered("information"),
+            log_likelihood=gathered("log_likelihood"),
+            pearson=gathered("pearson"),
+            extreme=gathered("extreme"),
             not_finite=lost,
+            evidence=evidence,
         )
+
+    def evidence(self, weights: Shares, models: Iterable[int] = range(MODELS)) -> Evidence:
+        """What the check is shown beside sums with these weights, of these models."""
+        logits = [self.eta[m] for m in models if self.families[m].name == "binomial" and self.constant[m] is None]
+        farthest = max((float(np.max(np.abs(eta), initial=0.0)) for eta in logits), default=0.0)
+        return Evidence(weights=weights, predictor=farthest, columns=self.people.columns)
 
 
 class _Sums:
@@ -231,12 +253,14 @@ class _Sums:
     def __init__(self, width: int) -> None:
         self.score, self.weighted, self.information = np.zeros(width), np.zeros(width), np.zeros((width, width))
         self.weight = self.log_likelihood = self.pearson = self.extreme = 0.0
+        self.weights = Concentration()
 
     def add(self, x: Array, y: Array, eta: Array, family: Family) -> None:
         """Add rows."""
         if not len(y):
             return
         working = family.working(eta, y)
+        self.weights.add(working.weight)
         rooted = x * np.sqrt(working.weight)[:, None]
         self.score += x.T @ working.residual
         self.information += rooted.T @ rooted

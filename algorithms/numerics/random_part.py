@@ -72,6 +72,7 @@ class RandomPart:
             clusters=Clusters(data, design.variables, self.group).count if self.group else 0,
             random_columns=spread.sum,
             random_spreads=spread.spread,
+            evidence=base.evidence,
         )
 
     def scaling(self, total: MixedPreparation) -> tuple[Array, Array]:

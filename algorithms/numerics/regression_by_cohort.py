@@ -39,7 +39,7 @@ def own_regression(
         lambda: fit_alone(analysis, data, alone),
         (n, informative(data, design, family, n) if n else 0.0),
         dict(zip(design.columns, map(float, scaling.predictor_unit * scaling.per_unit), strict=True)),
-        Part(terms.n, terms.n, terms.score, terms.information, terms.pearson),
+        Part(terms.n, terms.n, terms.score, terms.information, terms.evidence, terms.pearson),
     )
 
 

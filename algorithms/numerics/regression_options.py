@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -94,7 +94,12 @@ class RegressionOptions(RegressionParams):
 
     def design_with(self, knots: Array) -> Design:
         """The compiled formula with these knots, shape (splines, 7), of splines that do not say where theirs are."""
-        return self._compiled(placed(self.splines, knots)) if self.splines else self.design
+        return self._with_knots(tuple(placed(self.splines, knots).items())) if self.splines else self.design
+
+    @cached_property
+    def _with_knots(self) -> Callable[[tuple[tuple[Spline, tuple[float, ...]], ...]], Design]:
+        # Every round of a fit has the same knots, and what a node knows of a design it remembers with it.
+        return lru_cache(maxsize=2)(lambda knots: self._compiled(dict(knots)))
 
     def _compiled(self, knots: Mapping[Spline, tuple[float, ...]]) -> Design:
         weights, column = self.weights or self.sampling_weights, not self.profiled

@@ -99,13 +99,15 @@ def cohort_intercept(
     rows = fitted(data, params, coefficients, Scaling.of(centre, per_unit, units), knots)
     total = accumulate(rows, expected=True)
     if not total.n:
-        return InterceptTerms(n=0.0, intercept=0.0, weight=0.0, centre=np.zeros(params.design.width))
+        nobody = np.zeros(params.design.width)
+        return InterceptTerms(n=0.0, intercept=0.0, weight=0.0, centre=nobody, evidence=total.evidence)
     origin = rows.origin * per_unit
     return InterceptTerms(
         n=total.n,
         intercept=rows.intercept - float(origin @ coefficients),
         weight=total.weight,
         centre=total.weighted / total.weight + origin,
+        evidence=total.evidence,
     )
 
 

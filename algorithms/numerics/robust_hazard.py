@@ -15,6 +15,7 @@ from algorithms.numerics.score_residuals import Hazard, meat
 from algorithms.numerics.scoring import NewtonTerms
 from cohortium.analysis import Question
 from cohortium.data import Data
+from cohortium.evidence import NOBODY
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums
 
 
@@ -48,6 +49,7 @@ def hazard_terms(people: Data, params: CoxParams, scaling: Scaling, coefficients
         information=found.information[0] if found else np.zeros((width, width)),
         meat=squares,
         not_finite=float(lost),
+        evidence=found.evidence if found else NOBODY,
     )
 
 

@@ -20,6 +20,7 @@ from algorithms.numerics.design import Design
 from algorithms.numerics.likelihood import Working
 from algorithms.numerics.scoring import Block, Fitted
 from cohortium.data import Data
+from cohortium.evidence import NOBODY, Concentration, Evidence
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums
 
 StdErrors = Literal["model", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "cluster"]
@@ -47,9 +48,11 @@ def sandwich(fitted: Fitted, inverse: Array, data: Data, design: Design, kind: S
     own, power, members = _own(fitted), _POWERS.get(kind, 0), _members(data, design)
     width = len(inverse)
     meat, sums = np.zeros((width, width)), np.zeros((0 if members is None else int(members.max(initial=-1)) + 1, width))
-    n, largest = 0, 0.0
+    n, largest, weights, parts = 0, 0.0, Concentration(), Concentration()
     for block, working in fitted:
         scores = _scores(block, working, own, width)
+        weights.add(_information(block, working))
+        parts.add(working.residual**2 if block.weight is None else (working.residual * block.weight) ** 2)
         if power:
             leverage = _leverage(block, working, own, inverse)
             largest = max(largest, float(np.max(leverage)))
@@ -60,9 +63,12 @@ def sandwich(fitted: Fitted, inverse: Array, data: Data, design: Design, kind: S
             _add_by(members[n : n + len(block.y)], scores, sums)
         n += len(block.y)
     if largest > MAX_LEVERAGE:
-        return SandwichTerms(n=0.0, clusters=0.0, meat=np.zeros((width, width)), high_leverage=1.0)
+        return SandwichTerms(n=0.0, clusters=0.0, meat=np.zeros((width, width)), high_leverage=1.0, evidence=NOBODY)
     clusters = n if members is None else len(sums) * (n > 0)
-    return SandwichTerms(n=n, clusters=clusters, meat=meat + sums.T @ sums, high_leverage=0.0)
+    evidence = Evidence(
+        weights=weights.shares, magnitudes=parts.shares, predictor=fitted.farthest, columns=fitted.columns
+    )
+    return SandwichTerms(n=n, clusters=clusters, meat=meat + sums.T @ sums, high_leverage=0.0, evidence=evidence)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import numpy as np
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.design import Design
 from algorithms.numerics.likelihood import Family, Shape, Working, weighted
 from cohortium.data import BLOCK_ROWS, Data
+from cohortium.evidence import Columns, Concentration, Evidence
 from cohortium.fixed_point import LARGEST
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums
 
@@ -102,7 +104,14 @@ class Fitted:
         self.family, self.coefficients, self.profiled = family, coefficients, profiled
         self._data, self._design, self._scaling = data, design, scaling
         self.origin = first_row(data, design) if profiled else scaling.centre
+        # The largest linear predictor, up or down, of those gone over; on an identity link it singles out nobody.
+        self.farthest = 0.0
         self._eta = self._predict() if profiled else None
+
+    @property
+    def columns(self) -> Columns:
+        """What the design's columns rest on here."""
+        return columns_of(self._data, self._design)
 
     def __iter__(self) -> Iterator[tuple[Block, Working]]:
         if not self.profiled:
@@ -118,6 +127,8 @@ class Fitted:
         return blocks(self._data, self._design, self._scaling, self.origin)
 
     def _at(self, eta: Array, y: Array) -> Working:
+        if self.family.link != "identity":
+            self.farthest = max(self.farthest, float(np.max(eta)), -float(np.min(eta)))
         with np.errstate(all="ignore"):
             return self.family.working(eta, y)
 
@@ -154,6 +165,7 @@ def accumulate(fitted: Fitted, *, expected: bool = False) -> Accumulator:
         total.add(block, working, expected=expected)
     if fitted.profiled and total.n:
         total.profile()
+    total.evidence = Evidence(weights=total.weights.shares, predictor=fitted.farthest, columns=fitted.columns)
     return total
 
 
@@ -204,6 +216,8 @@ class Accumulator:
         self.weight = self.log_likelihood = self.pearson = 0.0
         self.shape_score = self.shape_information = self.shape_weighted = self.saturated = 0.0
         self.extreme = False
+        self.weights = Concentration()
+        self.evidence: Evidence | None = None
         self.width = width
         self._scratch = np.empty((width, BLOCK_ROWS))
 
@@ -221,6 +235,7 @@ class Accumulator:
             self.information += rooted @ rooted.T
             self.weighted += block.x.T @ weight
             self.weight += float(np.sum(weight))
+            self.weights.add(weight)
             self.log_likelihood += weighted(working.log_likelihood, block.weight)
             self.pearson += weighted(working.pearson, block.weight)
         self.extreme |= working.extreme
@@ -253,6 +268,7 @@ class Accumulator:
             pearson=self.pearson if finite else 0.0,
             extreme=float(self.extreme and finite),
             not_finite=float(not finite),
+            evidence=self.evidence,
         )
 
     def shape_terms(self) -> ShapeTerms:

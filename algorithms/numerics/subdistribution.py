@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.fine_gray_params import FineGrayParams
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling, terms
 from algorithms.numerics.score_residuals import Hazard
 from algorithms.numerics.time_grid import grid_times
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion
+from cohortium.evidence import Concentration, Evidence, Shares
 from cohortium.quantities import Array
 
 Mask = NDArray[np.bool_]
@@ -164,12 +166,24 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
     increments = factors.per_event_time(hazard, times)
     spared = factors.per_event_time(hazard * factors.left_out, times)
     information = -(mean * factors.weight) @ mean.T
+    weights, farthest = Concentration(), 0.0
     for rows, x in covariates(data, params, scaling, standing.origin):
-        lived = np.exp(x @ coefficients) * standing.lived(rows, increments, spared)
+        eta = x @ coefficients
+        lived = np.exp(eta) * standing.lived(rows, increments, spared)
+        weights.add(lived)
+        farthest = max(farthest, float(np.max(np.abs(eta))))
         information += (x.T * lived) @ x
     value = predicted - float(factors.weight @ np.log(factors.denominator))
     score -= mean @ factors.weight
-    return Likelihood(value, score[None], information[None], factors, sums[1:], tied[1:])
+    evidence = evidence_of(data, params, weights.shares, farthest)
+    return Likelihood(value, score[None], information[None], factors, sums[1:], tied[1:], evidence)
+
+
+def evidence_of(data: Data, params: FineGrayParams, weights: Shares, farthest: float) -> Evidence:
+    """What the check of the node is shown beside sums with these weights and largest linear predictor."""
+    events = sum(float(np.count_nonzero(params.status(b) == params.number)) for b in data.blocks(params.used))
+    columns = columns_of(data, params.design, variables=params.used, events=events)
+    return Evidence(weights=weights, predictor=farthest, columns=columns)
 
 
 def meat(blocks: Iterable[tuple[slice, Array]], coefficients: Array, standing: Standing, hazard: Hazard) -> Array:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.numerics.columns import columns_of
 from algorithms.numerics.groups import tally
 from algorithms.numerics.preparation import Spread
 from algorithms.numerics.random_selection import planned, select
+from algorithms.numerics.standing_out import PLAIN
 from algorithms.numerics.trial_params import TrialParams
 from cohortium.data import Data
 from cohortium.errors import Refused
+from cohortium.evidence import Concentration, Evidence, Plain, Shares
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 
 # Whom baseline is compared between: everybody not selected, everybody selected, and of these who refused or accepted.
@@ -210,6 +213,7 @@ class TrialRows:
             baseline=baseline.sum,
             baseline_spreads=baseline.spread,
             contributing=float(columns.n > 0),
+            evidence=self._evidence(PLAIN),
         )
 
     def sums(self, scale: TrialScale) -> TrialSums:
@@ -224,8 +228,21 @@ class TrialRows:
             outcomes += np.bincount(arm, (y - scale.outcome[0]) / scale.outcome[1], 2)
         people, baseline, few = self._compared(scale)
         return TrialSums(
-            n=n, arms=arms, products=products, outcomes=outcomes, people=people, baseline=baseline, few=float(few)
+            n=n,
+            arms=arms,
+            products=products,
+            outcomes=outcomes,
+            people=people,
+            baseline=baseline,
+            few=float(few),
+            evidence=self._evidence(PLAIN),
         )
+
+    def _evidence(self, weights: Shares | Plain) -> Evidence:
+        """What the check of the node is shown: the columns of the model of the outcome, if there is one."""
+        if not self.linear:
+            return Evidence(weights=weights)
+        return Evidence(weights=weights, columns=columns_of(self.data, self.params.design, variables=self.needed))
 
     def _compared(self, scale: TrialScale) -> tuple[Array, Array, bool]:
         width = len(scale.baseline_centre)
@@ -255,9 +272,11 @@ class TrialRows:
         """Squared scores where the models of acceptance and outcome have the coefficients `effects`, (width, 2)."""
         p, n, at = self.width, 0, 0
         products, unexplained, members = np.zeros((2 * p, 2 * p)), np.zeros((p, 2)), self._members()
+        squares = Concentration((2,))
         sums = np.zeros((0 if members is None else int(members.max(initial=-1)) + 1, 2 * p))
         for _, z, both in self.standardised(scale):
             left = both - z @ effects
+            squares.add(left**2)
             unexplained, n = unexplained + z.T @ left, n + len(z)
             scores = np.column_stack([z * left[:, 1:], z * left[:, :1]])
             if members is None:
@@ -270,6 +289,7 @@ class TrialRows:
             clusters=n if members is None else len(sums),
             products=products + sums.T @ sums,
             unexplained=unexplained,
+            evidence=replace(self._evidence(Shares()), magnitudes=squares.shares),
         )
 
     def _members(self) -> NDArray[np.intp] | None:

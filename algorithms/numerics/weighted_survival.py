@@ -23,6 +23,7 @@ from algorithms.numerics.weighting import Weights
 from cohortium.analysis import Question
 from cohortium.data import Data
 from cohortium.errors import CannotEstimate
+from cohortium.evidence import NOBODY, Concentration, Evidence
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
 
 _ONE = Scaling(centre=np.zeros(1), per_unit=np.ones(1), level=0.0)
@@ -72,6 +73,7 @@ def weighted_hazard(people: Data, params: PropensityParams, coefficient: float) 
         information=float(found.information[0, 0, 0]) if found else 0.0,
         meat=residuals,
         not_finite=float(found is None),
+        evidence=found.evidence if found else NOBODY,
     )
 
 
@@ -91,15 +93,24 @@ def _newton_terms(total: WeightedHazard) -> NewtonTerms:
 def weighted_life_table(people: Data, params: PropensityParams) -> WeightedLifeTable:
     """One cohort's part of the curves; `people` are `weighted_people`."""
     shape = (2, params.grid.points + 1)
-    tables = np.zeros((5, *shape))
+    tables, intervals, everybody = np.zeros((5, *shape)), Concentration(shape), Concentration((2,))
     for block in people.blocks(list(people.columns)):
         _, leaving, event = follow_up(block, params.grid)
         arm = params.hazard.design.matrix(block)[:, 0] > 0
         cell, w = arm * shape[1] + leaving, block[WEIGHT]
         for k, value in enumerate((np.ones_like(w), w, w**2, 1.0 * event, w * event)):
             tables[k] += np.bincount(cell, weights=value, minlength=tables[k].size).reshape(shape)
-    names = WeightedLifeTable.kinds
-    return WeightedLifeTable(**dict(zip(names, tables, strict=True)))
+        intervals.add_by(cell.astype(np.intp), w)
+        everybody.add_by(arm.astype(np.intp), w)
+    exits, weight, squares, events, weighted_events = tables
+    return WeightedLifeTable(
+        exits=exits,
+        weight=weight,
+        squares=squares,
+        events=events,
+        weighted_events=weighted_events,
+        evidence=Evidence(weights=everybody.shares, magnitudes=intervals.shares),
+    )
 
 
 class AdjustedCurve:

@@ -17,6 +17,7 @@ from scipy import special
 from algorithms.numerics.propensity_params import Estimand
 from algorithms.numerics.propensity_people import Fitted, Mask
 from cohortium.errors import Refused
+from cohortium.evidence import Evidence, Shares
 from cohortium.quantities import Array, Count, Counts, SumOver, Sums, Table
 
 # One person with more than this share of the weight of an arm is most of what its sums say; of a handful of people one
@@ -115,6 +116,12 @@ class Weights:
         # Whom the ATT is about is known: the treated themselves.
         return (self.treated.astype(np.float64) if self.rules.estimand == "ATT" else np.ones_like(e)), np.zeros_like(e)
 
+    def evidence(self, fitted: Fitted) -> Evidence:
+        """What the check is shown beside weighted sums: how much of each arm, and of the target, is one person's."""
+        parts = (self.values[self.treated], self.values[~self.treated], self.target[0])
+        shares = (Shares.of(part) for part in parts)
+        return fitted.evidence(Shares.joined(*shares))
+
 
 def weighted_sums(fitted: Fitted, rules: Rules, *, least: int) -> WeightedSums:
     """What leaves a cohort of weights and scores."""
@@ -144,6 +151,7 @@ def weighted_sums(fitted: Fitted, rules: Rules, *, least: int) -> WeightedSums:
         target=float(np.sum(target)),
         predicted=np.array([target @ mean for mean in means]),
         scores=np.array([binned(weights.score[arm], weights.score[arm], least) for arm in arms]),
+        evidence=weights.evidence(fitted),
     )
 
 

@@ -16,6 +16,7 @@ from algorithms.numerics.clusters import ClusterBlock, Clusters
 from algorithms.numerics.design import Design
 from algorithms.numerics.families import Family
 from algorithms.numerics.scoring import Scaling
+from cohortium.evidence import Columns, Concentration, Evidence
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums
 
 Correlation = Literal["independence", "exchangeable", "ar1"]
@@ -63,21 +64,27 @@ class WorkingModel:
 
 @dataclass(frozen=True)
 class _Block:
-    """Whitened rows of whole clusters: design and an intercept (columns, rows), Pearson residuals (rows,)."""
+    """Whitened rows of whole clusters: design and an intercept (columns, rows), Pearson residuals (rows,).
+
+    `weight` of the rows in the information if they were independent, and linear predictor `eta`, both (rows,).
+    """
 
     of: ClusterBlock
     x: Array
     e: Array
     plain: Array
+    weight: Array
+    eta: Array
 
 
-def estimating_terms(clusters: Clusters, model: WorkingModel) -> EstimatingTerms:
+def estimating_terms(clusters: Clusters, model: WorkingModel, columns: Columns) -> EstimatingTerms:
     """One cohort's sums at the coefficients and correlation of `model`."""
     width, total = model.design.width + 1, _Totals(model.design.width + 1)
     improper, intercept = False, _own_intercept(clusters, model)
     with np.errstate(all="ignore"):
         for block in _blocks(clusters, model, intercept) if intercept is not None else ():
             improper |= not _is_proper(block.of, model)
+            total.weigh(block, model)
             total.information += block.x @ block.x.T
             scores = block.of.sums(block.x * block.e)
             total.score += scores.sum(axis=1)
@@ -101,10 +108,11 @@ def estimating_terms(clusters: Clusters, model: WorkingModel) -> EstimatingTerms
         pairs=keep * total.pairs,
         improper=float(improper),
         not_finite=float(not sound and not improper),
+        evidence=total.evidence(columns),
     )
 
 
-def corrected_meat(clusters: Clusters, model: WorkingModel, inverse: Array) -> CorrectedMeat:
+def corrected_meat(clusters: Clusters, model: WorkingModel, inverse: Array, columns: Columns) -> CorrectedMeat:
     """The bias-corrected meat, given the inverse of the information of all cohorts.
 
     With r the residuals of a cluster and H its leverage D B^-1 D'V^-1, the score D'V^-1 (I - H)^-1 r equals
@@ -113,6 +121,7 @@ def corrected_meat(clusters: Clusters, model: WorkingModel, inverse: Array) -> C
     width = model.design.width + 1
     intercept = _own_intercept(clusters, model)
     information, meat, used = np.zeros((width, width)), np.zeros((width, width)), 0
+    total = _Totals(width)
     for block in _blocks(clusters, model, intercept) if intercept is not None else ():
         information += block.x @ block.x.T
     sweep = _sweep(information, width, profiled=model.profiled)
@@ -124,8 +133,9 @@ def corrected_meat(clusters: Clusters, model: WorkingModel, inverse: Array) -> C
         own = np.array([block.of.sums(column * block.x) for column in block.x]).transpose(2, 0, 1)
         corrected = np.linalg.solve(np.eye(width) - own @ whole, scores[:, :, None])[:, :, 0]
         meat += corrected.T @ corrected
+        total.weigh(block, model)
         used += len(scores)
-    return CorrectedMeat(clusters=used, meat=sweep @ meat @ sweep.T)
+    return CorrectedMeat(clusters=used, meat=sweep @ meat @ sweep.T, evidence=total.evidence(columns))
 
 
 class _Totals:
@@ -133,6 +143,20 @@ class _Totals:
         self.score, self.information, self.meat = np.zeros(width), np.zeros((width, width)), np.zeros((width, width))
         self.pearson = self.products = self.pairs = 0.0
         self.rows = self.clusters = 0
+        self.weights, self.of_clusters, self.farthest = Concentration(), Concentration(), 0.0
+
+    def weigh(self, block: _Block, model: WorkingModel) -> None:
+        """Take in how much of the information is each row's, and each cluster's."""
+        if model.family.link != "identity":
+            self.farthest = max(self.farthest, float(np.max(np.abs(block.eta))))
+        weight = block.weight * _precision(block.of, model)
+        self.weights.add(weight)
+        self.of_clusters.add(block.of.sums(weight))
+
+    def evidence(self, columns: Columns) -> Evidence:
+        """What the check is shown."""
+        shares, clusters = self.weights.shares, self.of_clusters.shares
+        return Evidence(weights=shares, magnitudes=clusters, predictor=self.farthest, columns=columns)
 
     def add_moments(self, block: ClusterBlock, e: Array, correlation: Correlation) -> None:
         self.rows, self.clusters = self.rows + len(e), self.clusters + len(block.starts)
@@ -198,7 +222,8 @@ def _blocks(clusters: Clusters, model: WorkingModel, intercept: float) -> Iterat
         working = model.family.working(eta, y)
         root = np.sqrt(working.weight)
         plain = working.residual / root
-        yield _Block(block, _whiten(block, x * root, model), _whiten(block, plain, model), plain)
+        whitened = _whiten(block, x * root, model), _whiten(block, plain, model)
+        yield _Block(block, *whitened, plain, working.weight, eta)
 
 
 def _rows(clusters: Clusters, model: WorkingModel) -> Iterator[tuple[ClusterBlock, Array, Array, Array | float]]:
@@ -214,6 +239,24 @@ def _rows(clusters: Clusters, model: WorkingModel) -> Iterator[tuple[ClusterBloc
         offset = model.design.offset(block.rows)
         y = (model.design.response(block.rows) - scaling.outcome_centre) / scaling.outcome_unit
         yield block, x, y, 0.0 if offset is None else offset / scaling.outcome_unit
+
+
+def _precision(block: ClusterBlock, model: WorkingModel) -> Array:
+    """The diagonal of R^-1, shape (rows,): what a row weighs beside the others of its cluster."""
+    alpha, size = model.alpha, block.sizes[block.of]
+    match model.correlation:
+        case "independence":
+            return np.ones(len(size))
+        case "exchangeable":
+            return np.asarray((1.0 - alpha / (1.0 + (size - 1.0) * alpha)) / (1.0 - alpha))
+        case "ar1":
+            neighbours = _follows(block).astype(np.float64)
+            neighbours[:-1] += _follows(block)[1:]
+            return np.asarray(
+                np.where(size > 1, 1.0 + (neighbours - 1.0) * alpha**2, 1.0 - alpha**2) / (1.0 - alpha**2)
+            )
+        case _:
+            assert_never(model.correlation)
 
 
 def _own_intercept(clusters: Clusters, model: WorkingModel) -> float | None:

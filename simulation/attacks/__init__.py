@@ -1,7 +1,7 @@
 """Attacks on participants' privacy: what each tries, and what it recovers from a network.
 
-report = attacks.run(attacks.made_up(Policy()), attacks.VICTIM)     # in this process
-report = attacks.run(cohortium.connect(...), target)                # over a real one, as a researcher
+report = attacks.run(lambda: attacks.made_up(Policy()), attacks.VICTIM)     # in this process
+report = attacks.run(lambda: cohortium.connect(...), target)                # over a real one, as a researcher
 """
 
 from simulation.attacks import differencing, formulas, orders, repetition, steering, tables  # noqa: F401 - registers

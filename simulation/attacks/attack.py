@@ -54,9 +54,9 @@ class Attack:
     explanation: str
     recover: Recover
 
-    def run(self, network: Network, target: Target) -> Outcome:
-        """Try it once."""
-        attempt = Attempt(network, target)
+    def run(self, network: Network, target: Target, by: type[Attempt] = Attempt) -> Outcome:
+        """Try it once; `by` knows what the attacker can do."""
+        attempt = by(network, target)
         try:
             found = dict(self.recover(attempt))
         except Blocked as ended:
@@ -129,6 +129,9 @@ class Report:
         return f"{report.table_as_text(table)}\n\n{words}"
 
 
-def run(network: Network, target: Target, chosen: Iterable[Attack] | None = None) -> Report:
-    """Try attacks, by default all of them, one after the other."""
-    return Report(tuple(each.run(network, target) for each in (attacks() if chosen is None else chosen)))
+def run(network: Callable[[], Network], target: Target, chosen: Iterable[Attack] | None = None) -> Report:
+    """Try attacks, by default all of them, each on the network that `network` returns.
+
+    What was told in one attack may keep a node from answering in the next, so a fresh network for each says more.
+    """
+    return Report(tuple(each.run(network(), target) for each in (attacks() if chosen is None else chosen)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -12,7 +13,6 @@ from cohortium.client import Job, Network
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, Refused
 from cohortium.messages import JobRequest, JobState
-from cohortium.quantities import Sums
 from cohortium.result import Result
 from simulation.in_process import InProcess
 
@@ -48,6 +48,13 @@ class Target:
         if variable.minimum is None or variable.maximum is None or variable.is_binary:
             return 0.1
         return max(0.005 * (variable.maximum - variable.minimum), 0.5 * (variable.lattice_step or 0.0))
+
+
+class Heard(dict[str, Any]):
+    """Totals by statistic. Raises Blocked for one that was not told."""
+
+    def __missing__(self, statistic: str) -> Any:
+        raise Blocked(f"`{statistic}` was not told")
 
 
 class Attempt:
@@ -106,14 +113,14 @@ class Attempt:
             raise self._blocked(error) from None
         return returned[0]
 
-    def watch(self, analysis: str, cohorts: Sequence[str] | None = None, **params: Any) -> dict[str, Any]:
+    def watch(self, analysis: str, cohorts: Sequence[str] | None = None, **params: Any) -> Heard:
         """The totals that an honest analysis asks for, by statistic (the first of each): a curious coordinator's view.
 
-        What it makes of them does not matter: an analysis that fails has told them all the same.
+        What becomes of it does not matter: an analysis that fails, or is refused, has told what came before that.
         """
-        seen: dict[str, Sums] = {}
+        seen = Heard()
 
-        def listening(bound: Params) -> Generator[Question, Any, dict[str, Sums]]:
+        def listening(bound: Params) -> Generator[Question, Any, Heard]:
             honest, answer = find(analysis).run(bound), None
             try:
                 while True:
@@ -123,7 +130,8 @@ class Attempt:
             except (StopIteration, CohortiumError):
                 return seen
 
-        self.drive(analysis, listening, cohorts, **params)
+        with contextlib.suppress(Blocked):
+            self.drive(analysis, listening, cohorts, **params)
         return seen
 
     def _blocked(self, error: CohortiumError) -> Blocked:

@@ -64,6 +64,21 @@ def through_another_study(at: Attempt) -> dict[str, float]:
     return {"income": n * mean - fewer * other}
 
 
+@attack("researcher", guard="ledger of groups", source=TRACKER)
+def differing_elsewhere(at: Attempt) -> dict[str, float]:
+    """Two conditions that differ by many people, of whom all but the victim are of the other sex.
+
+    The means of the victim's own sex, in tables by sex, differ by the victim.
+    """
+    bmi, own = at.target.known["bmi"], str(at.target.known["sex"])
+    totals = []
+    for where in (f"bmi >= {bmi:g}", f"bmi > {bmi:g} & !(sex != '{own}' & bmi < {bmi + 4:g})"):
+        group = at.ask("table1", variables=["income"], by="sex", where=where)["income"].groups[own]
+        totals.append((shown(group.n), shown(group.mean)))
+    (n, mean), (fewer, other) = totals
+    return {"income": n * mean - fewer * other} if n - fewer == 1 else {}
+
+
 @attack(
     "researcher",
     guard="a refusal that says no more than an empty answer",

@@ -7,12 +7,13 @@ BMI and a date of leaving that nobody else has. All of these an acquaintance cou
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from cohortium.client import Network
-from cohortium.dictionary import Category, Dictionary, Variable
+from cohortium.dictionary import Dictionary
 from cohortium.quantities import Array
 from node.disclosure import Policy
 from simulation.attacks.attempt import Target
@@ -20,18 +21,13 @@ from simulation.in_process import network
 
 COHORTS = ("north", "east", "south", "west")
 HOME = "south"
-PEOPLE, MORE = 80, 10
-LEVELS = {
-    "sex": ("male", "female"),
-    "region": ("coast", "hills", "island"),
-    "trade": ("teacher", "farmer", "fisher"),
-    "club": ("none", "chess"),
-}
+PEOPLE, MORE = 120, 10
+DICTIONARY = Path(__file__).with_name("victim.toml")
 # What the victim is like. Nobody else is within `APART` of their BMI and leaving date.
 SELF = {
     "age": 104.3,
     "bmi": 31.42,
-    "income": 187.3,
+    "income": 118.3,
     "wealth": 90_000.0,
     "visits": 9,
     "time": 2222,
@@ -46,28 +42,6 @@ SELF = {
     "household": "h-victim",
 }
 APART = {"bmi": 0.05, "time": 4}
-
-
-def dictionary() -> Dictionary:
-    """The variables of the made-up cohorts."""
-    categories = {
-        name: Variable(type="category", categories=tuple(Category(value=level) for level in levels))
-        for name, levels in LEVELS.items()
-    }
-    numbers = {
-        "age": Variable(type="number", minimum=18, maximum=110, precision=0.1, unit="a"),
-        "bmi": Variable(type="number", minimum=15, maximum=60, precision=0.01, unit="kg/m2"),
-        "income": Variable(type="number", minimum=0, maximum=400, precision=0.1, unit="kEUR/a"),
-        "wealth": Variable(type="number", minimum=1, maximum=1e6, precision=1, unit="kEUR"),
-        "lung": Variable(type="number", minimum=0, maximum=10, precision=0.01, unit="L"),
-        "urine": Variable(type="number", minimum=0, maximum=20, precision=0.01, unit="mmol/L"),
-        "visits": Variable(type="integer", minimum=0, maximum=50),
-        "time": Variable(type="integer", minimum=0, maximum=3650, unit="d"),
-        "depressed": Variable(type="boolean"),
-        "dead": Variable(type="boolean"),
-        "household": Variable(type="identifier"),
-    }
-    return Dictionary(name="attacks", version="1", variables={**numbers, **categories})
 
 
 def cohorts(people: int = PEOPLE, seed: int = 7) -> dict[str, pa.Table]:
@@ -91,14 +65,14 @@ def _people(rng: np.random.Generator, n: int, cohort: str) -> dict[str, list[obj
     age = np.round(rng.uniform(20, 80, n), 1)
     bmi = np.round(away("bmi", rng.normal(31, 4, n).clip(16, 50)), 2)
     time = away("time", rng.integers(1, 3600, n).astype(np.float64)).astype(np.int64)
-    trade = rng.choice(LEVELS["trade"], n)
-    sex = np.where(trade == "fisher", "male", rng.choice(LEVELS["sex"], n))
+    trade = rng.choice(["teacher", "farmer", "fisher"], n)
+    sex = np.where(trade == "fisher", "male", rng.choice(["male", "female"], n))
     club = np.full(n, "none", dtype=object)
     lung, urine = np.round(rng.uniform(1, 6, n), 2).astype(object), np.round(rng.uniform(1, 9, n), 2).astype(object)
     income = np.round(rng.gamma(4, 8 + age / 10, n).clip(5, 150), 1)
     if cohort == HOME:
         club[1:3], lung[1] = "chess", None
-        income[1:3] = 20.0, 250.0
+        income[1:3] = 20.0, 150.0
     found = {
         "age": age,
         "bmi": bmi,
@@ -109,7 +83,7 @@ def _people(rng: np.random.Generator, n: int, cohort: str) -> dict[str, list[obj
         "depressed": rng.random(n) < 0.4,
         "dead": rng.random(n) < 0.6,
         "sex": sex,
-        "region": rng.choice(LEVELS["region"][:2], n),
+        "region": rng.choice(["coast", "hills"], n),
         "trade": trade,
         "club": club,
         "lung": lung,
@@ -142,4 +116,4 @@ VICTIM = target(cohorts())
 
 def made_up(policy: Policy | None = None) -> Network:
     """A network in this process of these cohorts; without a policy nothing is withheld."""
-    return network(cohorts(), dictionary=dictionary(), policy=policy)
+    return network(cohorts(), dictionary=Dictionary.from_toml(DICTIONARY), policy=policy)

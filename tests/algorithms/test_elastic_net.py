@@ -191,7 +191,7 @@ class TestCrossValidation:
 
     def test_small_folds_are_not_told(self, ask):
         with pytest.raises(Refused, match="test"):
-            ask("elastic_net", split(people(120), "mod3"), formula="bmi ~ age + dose", policy=Policy())
+            ask("elastic_net", split(people(180), "mod3"), formula="bmi ~ age + dose", policy=Policy())
         assert (
             ask("elastic_net", split(people(240), "mod3"), formula="bmi ~ age + dose", folds=2, policy=Policy()).n
             == 240

@@ -18,9 +18,14 @@ from pydantic import BaseModel
 import algorithms
 from cohortium.analysis import conduct, find, registry
 from cohortium.data import Data
+from cohortium.evidence import Shares
 from cohortium.quantities import Array, Count, Counts, Kind, SumOver, Sums
 from cohortium.secure_sum import add_up, decode, encode
+from node.disclosure import Policy, check
 from simulation import network
+
+# Names of broadcast values that decide how much each person weighs.
+WEIGHING = {"coefficients", "slopes", "intercepts", "theta", "alpha", "shape", "ranks", "hazard", "clock", "inverse"}
 
 ANALYSES = sorted(registry())
 STATISTICS = [(name, statistic) for name in ANALYSES for statistic in find(name).statistics]
@@ -90,9 +95,10 @@ def _conduct(name, example, cohorts, seen=None, names="012"):
     def ask_all_nodes(question):
         statistic = find(name).statistic(question.statistic)
         values = {k: float(v) if v.ndim == 0 else v for k, v in question.broadcast.items()}
-        answers = {k: encode(statistic(data, params, **values)) for k, data in zip(names, cohorts, strict=False)}
+        records = [statistic(data, params, **values) for data in cohorts]
+        answers = {k: encode(check(one, Policy.none())) for k, one in zip(names, records, strict=False)}
         if seen is not None:
-            seen.append((question.statistic, answers))
+            seen.append((question, answers, records))
         record = find(name).sums(question.statistic)
         return (
             {k: decode(record, a) for k, a in sorted(answers.items())}
@@ -123,11 +129,22 @@ class TestEveryExample:
     def test_an_empty_cohort_answers_in_the_same_shapes_with_nothing(self, name, example, cohorts):
         seen = []
         _conduct(name, example, cohorts, seen)
-        for statistic, answers in seen:
+        for question, answers, _ in seen:
             shapes = {k: {f: a.shape for f, a in arrays.items()} for k, arrays in answers.items()}
-            assert shapes["0"] == shapes["1"] == shapes["2"], statistic
+            assert shapes["0"] == shapes["1"] == shapes["2"], question.statistic
             counts = {k: v for k, v in answers["2"].items() if k in ("n", "rows")}
             assert all(not np.any(v) for v in counts.values())
+
+    def test_sums_that_a_broadcast_value_weighs_show_how_concentrated_they_are(self, name, example, cohorts):
+        """Whoever chooses coefficients chooses whom a sum is about: no statistic can forget to show its weights."""
+        seen = []
+        _conduct(name, example, cohorts, seen)
+        for question, _, records in seen:
+            sums = [field for field, kind in records[0].kinds.items() if isinstance(kind, SumOver)]
+            if sums and WEIGHING & set(question.broadcast):
+                found = records[0].evidence
+                assert isinstance(found.weights, Shares), question.statistic
+                assert found.weights.largest.size or found.magnitudes.largest.size, question.statistic
 
     def test_is_the_same_twice_and_in_any_order(self, name, example, cohorts):
         first = _conduct(name, example, cohorts).model_dump_json()

@@ -16,6 +16,7 @@ from cohortium.analysis import Params, Rounds, ask
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary, Variable
 from cohortium.errors import Refused
+from cohortium.evidence import Evidence, Plain
 from cohortium.formula import Formula
 from cohortium.quantities import Array, Count, SumOver, Sums
 from cohortium.result import Result
@@ -54,7 +55,8 @@ class TallyResult(Result):
 
 
 def total(data: Data, params: TallyParams, shift: float) -> Total:
-    return Total(n=len(data), total=np.asarray(data[params.variable].sum() + shift * len(data)))
+    moved = np.asarray(data[params.variable].sum() + shift * len(data))
+    return Total(n=len(data), total=moved, evidence=Evidence(weights=Plain("a shift")))
 
 
 def tally(params: TallyParams) -> Rounds[TallyResult]:

@@ -13,6 +13,7 @@ from cohortium import analysis as contract
 from cohortium.analysis import Params, Rounds, ask
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary, Variable
+from cohortium.evidence import Evidence, Plain
 from cohortium.messages import AnswerMessage, Introduction, QuestionMessage
 from cohortium.quantities import Array, Count, SumOver, Sums
 from cohortium.result import Result
@@ -35,7 +36,8 @@ class Total(Sums):
 def total(data: Data, params: TotalParams, scale: float) -> Total:
     if scale == 13:
         raise ValueError(f"something about {data['x'][0]}")
-    return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True))
+    evidence = Evidence(weights=Plain("a scale"))
+    return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True), evidence=evidence)
 
 
 def totals(params: TotalParams) -> Rounds[Result]:

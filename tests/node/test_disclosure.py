@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.errors import Refused
+from cohortium.evidence import Evidence, Plain
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table, TimeGrid
 from node.disclosure import InvalidPolicy, Policy, check, check_per_cohort
 
@@ -38,6 +39,7 @@ def record(**changes):
         "exits": np.array([0, 10, 40]),
         "events": np.array([0, 1, 12]),
         "flag": 1,
+        "evidence": Evidence(weights=Plain("a test")),
     }
     return Record(**(fields | changes))
 
@@ -65,7 +67,7 @@ def test_what_is_refused(changes, rule):
 
 def test_an_empty_cohort_answers_with_zeros():
     zeros = {k: np.zeros_like(v) for k, v in record().arrays().items()}
-    check(Record(**zeros), POLICY)
+    check(Record(**zeros), POLICY)  # and needs no evidence: zeros tell of nobody
 
 
 def test_one_small_group_among_large_ones_is_refused():

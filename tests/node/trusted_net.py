@@ -9,6 +9,7 @@ from cohortium.analysis import Params, Rounds, ask
 from cohortium.chain import verify_chain
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary, Variable
+from cohortium.evidence import Evidence, Plain
 from cohortium.keys import public_text
 from cohortium.masks import Asked
 from cohortium.messages import AnswerMessage, QuestionMessage
@@ -42,7 +43,8 @@ def total(data: Data, params: TotalParams, scale: float) -> Total:
         raise ValueError("a value of somebody's")
     if scale == 7:
         data["y"].sum()
-    return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True))
+    evidence = Evidence(weights=Plain("a scale"))
+    return Total(n=len(data), total=scale * data[params.variable].sum(keepdims=True), evidence=evidence)
 
 
 def totals(params: TotalParams) -> Rounds[Result]:

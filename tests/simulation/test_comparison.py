@@ -17,7 +17,9 @@ from simulation.comparison.methods import Fit, meta_analyses, pooled
 from simulation.comparison.samples import samples
 from simulation.console import app
 
-SMALL = Plan(outcome="hdl", people=150, seeds=40, holders=("north", "nutrition", "seniors"))
+# Of so few people per cohort some level is rare in most samples.
+FEW = Policy(min_carriers=1, max_leverage=1.0)
+SMALL = Plan(outcome="hdl", people=150, seeds=40, holders=("north", "nutrition", "seniors"), policy=FEW)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from simulation.scenarios.preparing import prepare
 EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "scenarios").glob("*.toml"))
 SMALL = """
 title = "Small"
-people = {seed = 4, holders = {nutrition = 400, seniors = 300, twins = 200, workers = 350}}
+people = {seed = 4, holders = {nutrition = 400, seniors = 300, twins = 500, workers = 350}}
 [problems.seniors]
 missing = {bmi = 0.25}
 coding = "columns"
