@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -147,6 +147,10 @@ class Greeting(Header):
     roster: DocumentText | None = Field(None, description="The signed roster of the network as it is now.")
     head: Position = Field(Position(), description="The last entry of the coordinator's audit.")
     seen: Position = Field(Position(), description="The last entry of the node's journal that it was told of before.")
+
+
+BudgetState = Literal["open", "low", "spent"]
+"""How much of what a cohort may tell a study is left: most of it, little, or hardly anything."""
 
 
 class Introduction(Header):

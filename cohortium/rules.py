@@ -155,6 +155,18 @@ RULES: Final[dict[str, Rule]] = {
         "before they begin, orders must not repeat. A cohort's operator finds in its journal whether it was that one.",
         votes=True,
     ),
+    "budget_warn": Rule(
+        Whose.policy,
+        "The more figures a study is told, the nearer they come to telling what single people's values are.",
+        "Nothing is refused yet. Plan what the study still has to ask: `study.budget()` says where it stands.",
+    ),
+    "budget_refuse": Rule(
+        Whose.policy,
+        "Enough figures about the same people determine their values, whatever each figure says by itself.",
+        "Ask for smaller models, fewer groups and coarser grids; the same question asked again costs nothing. A new "
+        "question is for the data access committee, as a new study.",
+        votes=True,
+    ),
     # What is asked, and of whom
     "release_per_cohort": Rule(
         Whose.policy,

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Literal, Protocol
@@ -46,7 +47,7 @@ class CohortNode:
 
     def __init__(self, cohort: str, data: Data, policy: Policy, ledger: Ledger | None = None) -> None:
         self.cohort, self.policy = cohort, policy
-        self.ledger = ledger if ledger is not None or policy.min_difference == 1 else Ledger()
+        self.ledger = ledger if ledger is not None or policy == Policy.none() else Ledger()
         numbers = self.ledger.number(data) if self.ledger is not None else None
         least = max(policy.min_people, policy.min_cell)
         self.data = Data(data.dictionary, data.columns, data.rows, least, numbers=numbers)
@@ -129,11 +130,16 @@ class CohortNode:
         arguments = _arguments(function, broadcast)
         data, asked = self._rows(params, variables)
         watched = data.watched()
-        released = encode(check(function(watched, params, **arguments), self.policy))
+        checked = check(function(watched, params, **arguments), self.policy)
+        released = encode(checked)
         if self.ledger is not None and asker is not None:
+            told = _told(analysis, statistic, params, broadcast)
+            cells, most = self._cells(variables), self.policy.budget_refuse
+            cost = self.ledger.budget.cost(asker.study, told, checked, cells=cells, most=most)
             asked += [Asked.complete(data, names) for names in watched.read if names]
             asked += self._groups(data, watched.read, params, statistic, broadcast)
             self.ledger.admit(asked, asker, self.policy.min_difference, self._times(params, data))
+            self.ledger.budget.pay(cost)
         return released
 
     def _groups(
@@ -154,6 +160,13 @@ class CohortNode:
         rows = Asked.complete(data, names)
         return [rows.of_group(*group) for group in partition.groups(data, names, self.policy.min_cell)]
 
+    def _cells(self, variables: tuple[str, ...] | Literal["all"]) -> int:
+        """How many values a permit for these variables covers."""
+        return len(self.data) * len(self._covered(variables).columns)
+
+    def _covered(self, variables: tuple[str, ...] | Literal["all"]) -> Data:
+        return self.data if variables == "all" else self._part(self.data, variables)
+
     def blank(
         self,
         analysis: str,
@@ -173,7 +186,8 @@ class CohortNode:
 
         Raises Refused if they are few.
         """
-        data, asked = self.data if variables == "all" else self._part(self.data, variables), []
+        data: Data = self._covered(variables)
+        asked: list[Asked] = []
         if params.where is not None:
             data = self._where(data, params.where, self.policy)
             # How many they are tells of the variables of the condition.
@@ -213,6 +227,12 @@ def problem_of(error: Exception, question: _Question) -> Problem:
     log.error("failed", job=question.job, reference=reference, error=type(error).__name__, where=where)
     message = f"The node could not compute `{question.statistic}`; its log has the reference {reference}."
     return NodeFailed(message).problem()
+
+
+def _told(analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> str:
+    """Everything that a question says, as text."""
+    values = {name: sha256(np.ascontiguousarray(value).tobytes()).hexdigest() for name, value in broadcast.items()}
+    return json.dumps([analysis, statistic, params.model_dump(mode="json"), values], sort_keys=True)
 
 
 def _arguments(statistic: Callable[..., Sums], broadcast: Mapping[str, Array]) -> dict[str, float | Array]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node.budget_console import budget
 from node.loading import load
 from node.plainly import (
     DEFAULT_CONFIG,
@@ -38,6 +39,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 app.command()(member)
 app.command()(journal)
+app.command()(budget)
 for command in (requests, preview, approve, refuse, draw, select):
     app.command()(command)
 

@@ -31,6 +31,7 @@ from pyroaring import BitMap
 
 from cohortium.data import Data
 from cohortium.errors import Refused
+from node.budget import IN_MEMORY, Budget
 from node.people import SCHEMA as PEOPLE
 from node.people import People
 from node.releases import Asker, Index, Release
@@ -53,7 +54,6 @@ SELECT job, study, researcher, cohorts, variables, summed, digest, sketch FROM r
 ORDER BY number
 """
 SUMMED = ("number", "integer", "date")
-IN_MEMORY = Path(":memory:")
 ROWS_KEPT = 64
 LISTS = ("cohorts", "variables", "summed")
 
@@ -91,7 +91,7 @@ class Asked:
 
 
 class Ledger:
-    """What a node has told whom. Safe to use from several threads.
+    """What a node has told whom, and how much (`budget`). Safe to use from several threads.
 
     Args:
         path: The SQLite file; made, readable by its owner alone, if it is not there. Losing it, or putting an old one
@@ -104,6 +104,7 @@ class Ledger:
         if path != IN_MEMORY:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        self.budget = Budget(path)
         self._db.row_factory = sqlite3.Row
         # FULL: a commit is on the disk, even if the power is cut the moment after.
         self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {SCHEMA} {PEOPLE} {TIME_POINTS}")
@@ -119,6 +120,7 @@ class Ledger:
         """Let go of the file."""
         with self._lock:
             self._db.close()
+        self.budget.close()
 
     def number(self, data: Data) -> NDArray[np.uint32]:
         """A number per row, shape (rows,), the same whenever its data are loaded (see `node/people.py`)."""

@@ -76,6 +76,12 @@ class Policy(BaseModel):
     min_difference: int = _least(
         10, "Fewest people by whom the rows of two releases may differ; the same rows may be asked again.", ge=1
     )
+    budget_warn: float = _most(
+        0.1, "Figures that a study was told, per value that its permit covers, from which it is warned.", gt=0
+    )
+    budget_refuse: float = _most(
+        0.3, "Figures that a study was told, per value that its permit covers, beyond which it is told none.", gt=0
+    )
     release_per_cohort: bool = Field(
         False,
         description="Whether this cohort's own figures may be told apart from the sum.",
@@ -154,6 +160,8 @@ class Policy(BaseModel):
             max_rounds=10**9,
             min_interval=1,
             min_difference=1,
+            budget_warn=1e9,
+            budget_refuse=1e9,
             release_per_cohort=True,
             insecure="two nodes",
         )

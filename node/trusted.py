@@ -47,7 +47,7 @@ from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
 from node.answer import CohortNode, problem_of, tells_apart
 from node.approvals import Approvals
-from node.disclosure import check_company, check_per_cohort
+from node.disclosure import check_company, check_per_cohort, check_round
 from node.memory import Kept, Memory, now
 from node.papers import Documents, asked_of, read
 from node.releases import Asker
@@ -165,6 +165,7 @@ class TrustedNode:
 
     def _entitled(self, asked: Asked, mandate: Mandate) -> Params:
         """The bound parameters, if permit and policy allow this to be asked at all. Looks at no data."""
+        check_round(self.node.policy, asked.round)
         if _is_alone(asked) or tells_apart(asked.analysis, asked.statistic, len(asked.cohorts)):
             check_per_cohort(self.node.policy)
             if not mandate.permit.options.release_per_cohort:
