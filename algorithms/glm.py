@@ -8,12 +8,14 @@ from typing import Literal
 from pydantic import Field
 
 from algorithms.numerics.climbing import Climb
+from algorithms.numerics.dropped_terms import drop_one
 from algorithms.numerics.estimation import estimate, regression_result
 from algorithms.numerics.families import LINKS
 from algorithms.numerics.firth import PenalisedLogit, firth_terms, penalised_fit  # noqa: F401 - a statistic as well
 from algorithms.numerics.likelihood import Family, FamilyName, LinkName
 from algorithms.numerics.order_statistics import counts_between  # noqa: F401 - a statistic as well
 from algorithms.numerics.own_fits import OwnFit
+from algorithms.numerics.profile_likelihood import profile_intervals, profile_terms  # noqa: F401 - a statistic as well
 from algorithms.numerics.regression_by_cohort import own_regression, with_cohorts
 from algorithms.numerics.regression_options import RegressionOptions
 from algorithms.numerics.regression_result import RegressionResult
@@ -45,6 +47,12 @@ class GlmParams(RegressionOptions):
         False, description="Estimate the dispersion of a binomial or poisson outcome from Pearson's statistic."
     )
 
+    intervals: Literal["wald", "profile"] = Field(
+        "wald", description="profile: also profile-likelihood intervals, better than Wald's with few people or events."
+    )
+    drop1: bool = Field(
+        False, description="Also test each term against the model without it, as R's drop1: likelihood ratio, or F."
+    )
     penalty: Literal["firth"] | None = Field(
         None, description="firth: finite estimates where some group has only one outcome (binomial, logit)."
     )
@@ -91,6 +99,19 @@ class GlmParams(RegressionOptions):
         if self.penalty is not None and (self.compare is not None or self.cohort_effect == "dummies"):
             raise InvalidQuestion("penalty='firth' takes neither `compare` nor cohort_effect='dummies'.")
         super().check()
+        self._check_likelihood()
+
+    def _check_likelihood(self) -> None:
+        """Raises InvalidQuestion where profile intervals or tests of terms need a likelihood that is not there."""
+        if self.intervals == "profile" and (self.penalised or self.family == "negative_binomial"):
+            raise InvalidQuestion("Profile intervals are for models without a penalty or a second parameter.")
+        if (self.drop1 or self.intervals == "profile") and (self.errors != "model" or self.sampling_weights):
+            raise InvalidQuestion(
+                "drop1 and profile intervals go by the likelihood, which robust standard errors do not rely on: ask "
+                "for std_errors='model', or look at the Wald tests of the terms."
+            )
+        if self.drop1 and (self.penalised or not self.formula.intercept):
+            raise InvalidQuestion("drop1 takes a model with an intercept and without a penalty.")
 
 
 def own_estimates(
@@ -121,4 +142,8 @@ def glm(params: GlmParams) -> Rounds[RegressionResult]:
     climb = yield from Climb.prepared(params)
     fit = yield from (penalised_fit(climb) if params.penalty else climb.fit(climb.kept))
     found = yield from estimate(climb, fit)
-    return (yield from with_cohorts(regression_result(found), found, own_estimates))
+    more = {
+        "drop1": (yield from drop_one(found)) if params.drop1 else {},
+        "profile": (yield from profile_intervals(found)) if params.intervals == "profile" else {},
+    }
+    return (yield from with_cohorts(regression_result(found).model_copy(update=more), found, own_estimates))

@@ -12,16 +12,16 @@ from algorithms.numerics.cox_preparation import CoxPreparation
 from algorithms.numerics.newton import Steps
 from algorithms.numerics.partial_likelihood import Scaling
 from algorithms.numerics.robust_hazard import HazardTerms, fit_hazard, hazard_terms
+from algorithms.numerics.trial_eligibility import EligibleCounts, count_eligible
 from algorithms.numerics.trial_params import TrialParams
 from algorithms.numerics.trial_result import TrialResult
 from algorithms.numerics.trial_rows import (
-    EligibleCounts,
     TrialMeat,
     TrialPreparation,
     TrialRows,
     TrialScale,
     TrialSums,
-    count_eligible,
+    followed_up,
 )
 from algorithms.numerics.trial_summary import WEAK, baseline_rows, designed, hazard_fields, linear_fields
 from cohortium.analysis import Rounds, analysis, ask
@@ -71,14 +71,14 @@ def trial_meat(
 
 def hazard_preparation(data: Data, params: TrialParams) -> CoxPreparation:
     """Rows, events and scales of the Cox model of one cohort."""
-    return cox_preparation.prepare(data, params.hazard)
+    return cox_preparation.prepare(followed_up(data, params), params.hazard)
 
 
 def trial_hazard(
     data: Data, params: TrialParams, *, coefficients: Array, centre: Array, per_unit: Array, level: float
 ) -> HazardTerms:
     """The partial likelihood of one cohort; no time is in it."""
-    return hazard_terms(data, params.hazard, Scaling(centre, per_unit, level), coefficients)
+    return hazard_terms(followed_up(data, params), params.hazard, Scaling(centre, per_unit, level), coefficients)
 
 
 @analysis
@@ -107,8 +107,6 @@ def trial_within_cohort(params: TrialParams) -> Rounds[TrialResult]:
     if params.kind != "none" or params.balance:
         compared = yield from _compared(params)
         found |= {**compared, "warnings": (*found["warnings"], *compared.get("warnings", ()))}
-    if params.kind == "survival":
-        found |= yield from _hazard(params)
     return TrialResult(**found)
 
 
@@ -124,6 +122,8 @@ def _compared(params: TrialParams) -> Steps[dict[str, Any]]:
         found["warnings"] = (
             "In some cohort too few refused, or too few accepted, to be compared at baseline: left out.",
         )
+    if params.kind == "survival":
+        return found | (yield from _hazard(params, total))
     if not linear:
         return found
     reduced = Reduced.of(sums, params.design.columns)
@@ -156,7 +156,7 @@ def _units(mean: Array, spread: Array) -> Array:
     return np.where(spread > 0, spread, np.where(mean != 0, np.abs(mean), 1.0))
 
 
-def _hazard(params: TrialParams) -> Steps[dict[str, Any]]:
+def _hazard(params: TrialParams, prepared: TrialPreparation) -> Steps[dict[str, Any]]:
     total = yield from ask(hazard_preparation)
     planned = cox_preparation.plan(total, params.hazard)
 
@@ -164,4 +164,4 @@ def _hazard(params: TrialParams) -> Steps[dict[str, Any]]:
         return (yield from ask(trial_hazard, coefficients=coefficients, **planned.broadcast))
 
     fit, covariance = yield from fit_hazard(ask_terms, params.hazard, planned)
-    return hazard_fields(params, total, planned, fit, covariance)
+    return hazard_fields(params, (prepared, total), planned, fit, covariance)

@@ -50,7 +50,9 @@ def people(rows: int, cohort: int) -> pd.DataFrame:
             "sex": rng.choice(["female", "male"], rows),
             "smoking": rng.choice(["current", "former", "never"], rows, p=[0.2, 0.3, 0.5]),
             "bmi": np.round(rng.normal(26, 4, rows) + 0.02 * (age - 50), 1),
-            "sbp": np.round(120 + 0.4 * (age - 50) + 5 * taken + rng.normal(0, 12, rows)).astype(int),
+            "sbp": np.round(120 + (0.35 + 0.01 * cohort) * (age - 50) + 5 * taken + rng.normal(0, 12, rows)).astype(
+                int
+            ),
         }
     )
     frame["dbp"] = np.round(0.4 * frame["sbp"] + rng.normal(30, 8, rows)).astype(int)

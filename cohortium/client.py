@@ -33,6 +33,7 @@ from cohortium.messages import (
     VariableView,
 )
 from cohortium.result import Result
+from cohortium.twin import Twin
 
 
 class Service(Protocol):
@@ -50,6 +51,9 @@ class Service(Protocol):
 
     def cohorts(self) -> list[CohortView]:
         """The cohorts, and whether each is there now."""
+
+    def twins(self) -> list[Twin]:
+        """The synthetic twins that cohorts publish to rehearse with."""
 
     def variables(self, search: str = "") -> list[VariableView]:
         """The dictionary's variables whose name or label (English, Dutch) contains `search`, whatever its case."""
@@ -92,14 +96,15 @@ def connect(
     else from what `cohortium login` wrote. `ca` is a PEM file of the authority that signed the coordinator's
     certificate, if it is not a public one. `key` is the file of your private key, which signs your jobs (its
     passphrase, if any, comes from COHORTIUM_PASSPHRASE); `authority` is the public key of the network's authority.
+    With COHORTIUM_REHEARSE=1 it is a rehearsal, in this process, on people drawn from the twins that cohorts publish.
 
     Raises ServiceError when nobody answers there, the certificate is not trusted, or the token is not accepted.
     """
-    from cohortium import rest, settings  # noqa: PLC0415 - the HTTP client costs a tenth of a second to load
+    from cohortium import rehearsing, rest, settings  # noqa: PLC0415 - the HTTP client costs a tenth of a second to load
 
     network = Network(rest.HttpService(settings.resolve(url, token, ca, key, authority)))
     network.view  # noqa: B018 - a wrong address or token is better told now than at the first question
-    return network
+    return rehearsing.rehearsal(network) if rehearsing.wanted() else network
 
 
 class Network:

@@ -30,7 +30,8 @@ class Data:
     category, identifier: int32 codes, -1 where missing; category codes count the dictionary's levels from 0.
     `least_group` is the fewest people whose values may be told apart from others' (the policy's smallest cell): a
     statistic that forms groups itself forms none smaller, so that it is not refused for what it could have merged.
-    `keys`, shape (rows,), tell the people apart, the same whenever their data are loaded; None if nothing does.
+    `keys`, shape (rows,), tell the people apart, the same whenever their data are loaded; None if nothing does. They
+    are those of the identifier `identity`.
     `numbers`, shape (rows,), are the node's own for the rows, from its ledger.
     """
 
@@ -42,6 +43,7 @@ class Data:
         least_group: int = 1,
         *,
         keys: NDArray[np.int64] | None = None,
+        identity: str | None = None,
         numbers: NDArray[np.uint32] | None = None,
     ) -> None:
         self.dictionary = dictionary
@@ -49,6 +51,7 @@ class Data:
         self.rows = rows
         self.least_group = least_group
         self.keys = keys
+        self.identity = identity
         self.numbers = numbers
         self._complete: dict[frozenset[str], NDArray[np.bool_]] = {}
         self._kept: dict[Hashable, tuple[Any, frozenset[str | frozenset[str]]]] = {}
@@ -72,6 +75,16 @@ class Data:
         if self.dictionary[name].is_numeric:
             raise InvalidQuestion(f"`{name}` is a {self.dictionary[name].type}, not a category")
         return self._column(name).astype(np.int32, copy=False)
+
+    def keys_of(self, name: str) -> NDArray[np.int64]:
+        """What tells people apart by an identifier, the same whenever data are loaded (codes are not), shape (rows,).
+
+        A whole number is its own key. Raises InvalidQuestion for an identifier that others tell apart better.
+        """
+        self._column(name)
+        if self.keys is None or name != self.identity:
+            raise InvalidQuestion(f"`{name}` is not the identifier that tells this cohort's people apart.")
+        return self.keys
 
     def missing(self, name: str) -> NDArray[np.bool_]:
         """Which rows lack a value, shape (rows,)."""
@@ -148,13 +161,20 @@ class Data:
         kept = int(np.count_nonzero(rows))
         columns = self.columns if kept == self.rows else _Chosen(self.columns, rows)
         numbers = None if self.numbers is None else self.numbers[rows]
-        return Data(self.dictionary, columns, kept, self.least_group, numbers=numbers)
+        keys = None if self.keys is None else self.keys[rows]
+        return Data(
+            self.dictionary, columns, kept, self.least_group, keys=keys, identity=self.identity, numbers=numbers
+        )
 
     def only(self, names: Iterable[str]) -> Data:
         """The same rows with just these columns: what a permit does not name cannot be read."""
         wanted = set(names)
         columns = {n: column for n, column in self.columns.items() if n in wanted}
-        return Data(self.dictionary, columns, self.rows, self.least_group, numbers=self.numbers)
+        # What tells people apart is part of their identifier, and nothing else is told by it.
+        keys, identity = (self.keys, self.identity) if self.identity in wanted else (None, None)
+        return Data(
+            self.dictionary, columns, self.rows, self.least_group, keys=keys, identity=identity, numbers=self.numbers
+        )
 
     def _numbers(self, name: str) -> Array:
         return self._column(name).astype(np.float64, copy=False)

@@ -132,6 +132,10 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     release_per_cohort: bool = Field(False, description="Whether a cohort's own figures may be told apart.")
+    privacy_budget: float = Field(
+        0.0, ge=0, description="What the study may spend on answers with noise, at every cohort (rho of zCDP)."
+    )
+    only_with_noise: bool = Field(False, description="Whether it may be told nothing without noise.")
     cells: Literal["node", "total"] = Field("node", description="Where small cells are judged: see `Table`.")
 
 

@@ -23,6 +23,7 @@ from cohortium.dictionary import Labels, Variable
 from cohortium.errors import CohortiumError, Problem
 from cohortium.quantities import Array
 from cohortium.secure_sum import Layout
+from cohortium.twin import Twin
 
 MAX_BYTES = 256 * 2**20
 _HEADER = "header"
@@ -161,6 +162,7 @@ class Introduction(Header):
     variables: tuple[str, ...] = Field(description="The dictionary's variables that this cohort collected.")
     head: DocumentText | None = Field(None, description="The signed `chain.Head` of its journal, over the nonce.")
     seen: Position = Field(Position(), description="The last entry of the coordinator's audit that it was told before.")
+    twin: Twin | None = Field(None, description="The synthetic twin that it publishes for rehearsals, if any.")
 
 
 class Undecided(Header):

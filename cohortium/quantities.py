@@ -68,6 +68,19 @@ class SumOver(Kind):
     positive: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class NoisyKind(Kind):
+    """Whole numbers that leave a node only with noise, which the node adds under differential privacy.
+
+    One row of the data, there or not, changes each line (last axis) by at most `most` in Euclidean length. `share` is
+    the field's part of the question's budget, relative to that of the other noisy fields. The parameters of an analysis
+    that asks for such a field say what it may cost (`rho`, see `privacy`).
+    """
+
+    most: float
+    share: float = 1.0
+
+
 Count = Annotated[float, CountKind()]
 Counts = Annotated[Array, CountKind()]
 Table = Annotated[Array, TableKind()]

@@ -19,6 +19,7 @@ from cohortium.errors import CohortiumError, Problem, ServiceError
 from cohortium.messages import AnalysisView, CohortView, JobRequest, JobView, NetworkView, SignedText, VariableView
 from cohortium.settings import Connection
 from cohortium.signer import Signer
+from cohortium.twin import Twin
 
 T = TypeVar("T")
 
@@ -59,6 +60,10 @@ class HttpService:
     def cohorts(self) -> list[CohortView]:
         """The cohorts, and whether each is there now."""
         return self._get(list[CohortView], "/cohorts")
+
+    def twins(self) -> list[Twin]:
+        """The synthetic twins that cohorts publish to rehearse with."""
+        return self._get(list[Twin], "/twins")
 
     def variables(self, search: str = "") -> list[VariableView]:
         """The dictionary's variables whose name or label contains `search`."""

@@ -139,6 +139,12 @@ RULES: Final[dict[str, Rule]] = {
         "Ask for fewer or less skewed covariates or weights, or a wider group.",
         votes=True,
     ),
+    "privacy_budget": Rule(
+        Whose.policy,
+        "Every answer with noise tells a little; a budget, granted by the permit and limited by the cohort, ends what "
+        "many such answers could tell together.",
+        "Ask with a smaller `rho`, or have the data access committee grant the study more.",
+    ),
     "min_difference": Rule(
         Whose.policy,
         "Two answers about groups that differ by a few people tell about those few when one is taken from the other; "

@@ -28,7 +28,7 @@ from cohortium.canonical import canonical_json, digest
 from cohortium.errors import NodeFailed
 from cohortium.fixed_point import LIMB, Limbs, OutOfRange
 from cohortium.masks import MIN_COHORTS, Asked, Pairs, add_masks
-from cohortium.quantities import Array, CountKind, FlagKind, SumOver, Sums, TableKind, TimeGridKind
+from cohortium.quantities import Array, CountKind, FlagKind, NoisyKind, SumOver, Sums, TableKind, TimeGridKind
 from cohortium.rules import VOTING
 from cohortium.votes import REFUSED, check_votes, noise, votes
 
@@ -254,6 +254,10 @@ def _check_counts(record: type[Sums], layout: Layout, vector: Array, limbs: Limb
     whole = layout.arrays(fixed_point.is_whole(limbs))
     for name, values in layout.arrays(vector).items():
         kind = record.kinds.get(name)
+        if isinstance(kind, NoisyKind):
+            if not np.all(whole[name]):
+                raise NodeFailed(f"`{name}` has fractions, and noise has none")
+            continue
         marks = kind is None or isinstance(kind, FlagKind)
         if not marks and not isinstance(kind, CountKind | TableKind | TimeGridKind):
             continue

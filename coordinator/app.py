@@ -22,6 +22,7 @@ from cohortium.messages import (
     StudyName,
     VariableView,
 )
+from cohortium.twin import Twin
 from coordinator import problems
 from coordinator.callers import (
     BAD_BODY,
@@ -72,6 +73,12 @@ def get_network(coordinator: Service, _: Caller) -> NetworkView:
 def get_cohorts(coordinator: Service, _: Caller) -> list[CohortView]:
     """Every cohort: whether its node is connected, what it collected, and what is wrong with it if anything."""
     return coordinator.catalogue.cohorts()
+
+
+@known.get("/twins", summary="The synthetic twins")
+def get_twins(coordinator: Service, _: Caller) -> list[Twin]:
+    """The synthetic twins that cohorts publish, so that a study can be rehearsed on people who do not exist."""
+    return coordinator.catalogue.twins()
 
 
 @known.get("/variables", summary="The variables", responses=documented(INVALID))

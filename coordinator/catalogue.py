@@ -17,6 +17,7 @@ from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, UnknownName
 from cohortium.mentioned import variables_of
 from cohortium.messages import CohortView, Introduction, MalformedMessage, VariableView
+from cohortium.twin import Twin
 from coordinator.ask import Channel, ask
 from coordinator.greeting import Greeter
 from coordinator.store import Store
@@ -84,6 +85,12 @@ class Catalogue:
             )
             for name in self.dictionary.search(search)
         ]
+
+    def twins(self) -> list[Twin]:
+        """The synthetic twins of the enrolled cohorts that publish one; a node may publish its own only."""
+        told = [(c.name, self._introductions.get(c.name)) for c in self._store.cohorts()]
+        found = [(name, words.twin) for name, words in told if isinstance(words, Introduction)]
+        return [twin for name, twin in found if twin is not None and twin.cohort == name]
 
     def check(self, chosen: Iterable[str], params: Params) -> None:
         """Whether these cohorts can be asked this. Raises UnknownName or InvalidQuestion."""

@@ -29,8 +29,10 @@ from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Proble
 from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, QuestionMessage
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
+from cohortium.twin import Twin
 from node.disclosure import Policy, check, check_per_cohort
 from node.ledger import Asked, Ledger
+from node.noise import Grant, PrivacyAccount, add_noise, is_noisy
 from node.releases import Asker
 from node.subset import complete, where
 from node.told_apart import Partition, Times, partitions, times
@@ -45,12 +47,23 @@ SUBSETS_KEPT = 4
 class CohortNode:
     """One cohort's data behind its policy: bytes in, bytes out. Safe to call from several threads at once."""
 
-    def __init__(self, cohort: str, data: Data, policy: Policy, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        cohort: str,
+        data: Data,
+        policy: Policy,
+        ledger: Ledger | None = None,
+        account: PrivacyAccount | None = None,
+    ) -> None:
         self.cohort, self.policy = cohort, policy
+        self.twin: Twin | None = None
+        self.account = account or PrivacyAccount(data.dictionary.name)
         self.ledger = ledger if ledger is not None or policy == Policy.none() else Ledger()
         numbers = self.ledger.number(data) if self.ledger is not None else None
         least = max(policy.min_people, policy.min_cell)
-        self.data = Data(data.dictionary, data.columns, data.rows, least, numbers=numbers)
+        self.data = Data(
+            data.dictionary, data.columns, data.rows, least, keys=data.keys, identity=data.identity, numbers=numbers
+        )
         # A job asks many rounds with the same parameters; binding them compiles the design, so it is kept.
         self._bound: Callable[[str, str], Params] = lru_cache(maxsize=64)(self._bind)
         # So is what is worked out about the rows once (which are complete): it serves every round.
@@ -84,7 +97,9 @@ class CohortNode:
     def introduction(self) -> Introduction:
         """What this node tells about itself: no count, no value."""
         collected = tuple(name for name in self.dictionary.variables if name in self.data.columns)
-        return Introduction(dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected)
+        return Introduction(
+            dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected, twin=self.twin
+        )
 
     def reply(
         self, question: QuestionMessage, broadcast: Mapping[str, Array], study: str = ""
@@ -100,7 +115,9 @@ class CohortNode:
             if question.per_cohort or tells_apart(question.analysis, question.statistic, len(question.cohorts)):
                 check_per_cohort(self.policy)
             params = self.bound(question.analysis, question.params)
-            released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker)
+            cohorts = 1 if question.per_cohort else len(question.cohorts)
+            grant = Grant(study, question.job, self.policy.privacy_budget, cohorts)
+            released = self.compute(question.analysis, question.statistic, params, broadcast, asker=asker, grant=grant)
         except Exception as error:
             return AnswerMessage(problem=problem_of(error, question)), {}
         log.info("answered", job=question.job, round=question.round, statistic=question.statistic)
@@ -119,10 +136,12 @@ class CohortNode:
         variables: tuple[str, ...] | Literal["all"] = "all",
         *,
         asker: Asker | None = None,
+        grant: Grant | None = None,
     ) -> dict[str, Array]:
         """What may leave of a statistic over this cohort's rows: the arrays that `secure_sum.encode` makes.
 
         `variables` are those that it may read, `asker` is who is told, and so entered in the ledger; None if nobody is.
+        Likewise `grant` is what a question with noise is charged to.
         Raises Refused when a rule of the policy forbids it, and other CohortiumErrors; anything else that is raised may
         hold data (see `problem_of`).
         """
@@ -130,7 +149,10 @@ class CohortNode:
         arguments = _arguments(function, broadcast)
         data, asked = self._rows(params, variables)
         watched = data.watched()
-        checked = check(function(watched, params, **arguments), self.policy)
+        sums = function(watched, params, **arguments)
+        if is_noisy(type(sums)):
+            return encode(check(self._with_noise(sums, params, grant), self.policy))
+        checked = check(sums, self.policy)
         released = encode(checked)
         if self.ledger is not None and asker is not None:
             told = _told(analysis, statistic, params, broadcast)
@@ -141,6 +163,15 @@ class CohortNode:
             self.ledger.admit(asked, asker, self.policy.min_difference, self._times(params, data))
             self.ledger.budget.pay(cost)
         return released
+
+    def _with_noise(self, sums: Sums, params: Params, grant: Grant | None) -> Sums:
+        """What is hidden by noise needs no ledger of rows, but an account of what the noise has cost."""
+        rho = float(getattr(params, "rho", 0.0))
+        if not rho > 0:
+            raise Refused("The question does not say what its noise may cost (`rho`).", rule="privacy_budget")
+        if grant is not None:
+            self.account.spend(grant, rho)
+        return add_noise(sums, rho, 1 if grant is None else grant.cohorts)
 
     def _groups(
         self,

@@ -83,6 +83,10 @@ class TrustSettings(BaseModel):
         description="Where the node keeps which rows were behind what it answered, so that no two answers differ by a "
         "few people. Never copy an old one back, and never delete it while a study is running.",
     )
+    privacy: Path = Field(
+        Path("privacy.db"),
+        description="Where the node keeps what each study has spent of its privacy budget. Never copy an old one back.",
+    )
 
 
 SECTIONS = ("trust", "data")
@@ -117,6 +121,11 @@ class NodeSettings(BaseModel):
         None,
         description="What may leave this node: a file (TOML), or the name of a policy that comes with Cohortium: "
         "`default` (the rule of ten; what holds if there is none), `strict`, `dutch-registry`, `open-demo`.",
+    )
+    twin: Path | None = Field(
+        None,
+        description="Synthetic twin to publish for rehearsals, which `cohortium node twin` makes: marginals that pass "
+        "the policy, rounded. Without it, nothing is published.",
     )
     workers: int = Field(
         4, ge=1, le=64, description="Questions that are answered at a time; more wait. As many as there are processors."

@@ -27,6 +27,7 @@ from node.preview_console import preview
 from node.request_console import approve, refuse, requests
 from node.selection_console import draw, select
 from node.trust_console import journal, member
+from node.twin_console import published, twin
 
 if TYPE_CHECKING:
     from cohortium.data import Data
@@ -40,7 +41,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 app.command()(member)
 app.command()(journal)
 app.command()(budget)
-for command in (requests, preview, approve, refuse, draw, select):
+for command in (requests, preview, approve, refuse, draw, select, twin):
     app.command()(command)
 
 
@@ -132,6 +133,7 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from node.ledger import Ledger
     from node.logs import configure
     from node.memory import Memory
+    from node.noise import PrivacyAccount
     from node.trusted import TrustedNode
 
     with said_plainly(EXIT_INVALID):
@@ -151,8 +153,11 @@ def start(config: ConfigFile = DEFAULT_CONFIG) -> None:
             if status == "online":
                 typer.echo(f"ready: {settings.cohort} answers questions from {settings.coordinator}")
 
-        node = TrustedNode(CohortNode(settings.cohort, loaded.data, policy, ledger), trust, memory)
         dictionary = loaded.data.dictionary.digest
+        account = PrivacyAccount(loaded.data.dictionary.name, settings.path(settings.trust.privacy))
+        cohort = CohortNode(settings.cohort, loaded.data, policy, ledger, account)
+        cohort.twin = published(settings, dictionary)
+        node = TrustedNode(cohort, trust, memory)
         memory.note("started", policy=policy.model_dump(), dictionary=dictionary, code=code_identity())
         _serve(settings, node.answer, report)
 

@@ -97,7 +97,8 @@ def load(
         raise InvalidData.of(found)
     keys = [(name, coder.keys) for name, coder in coders.items() if isinstance(coder, IdentifierCoder)]
     columns = {name: coders.pop(name).column() for name in list(coders)}
-    return Data(dictionary, columns, rows, keys=_telling_apart(keys, columns))
+    identity = _telling_apart(keys, columns)
+    return Data(dictionary, columns, rows, keys=dict(keys).get(identity or ""), identity=identity)
 
 
 def ignored(names: Iterable[str], dictionary: Dictionary) -> list[str]:
@@ -105,13 +106,11 @@ def ignored(names: Iterable[str], dictionary: Dictionary) -> list[str]:
     return sorted(name for name in names if name not in dictionary)
 
 
-def _telling_apart(
-    keys: list[tuple[str, NDArray[np.int64]]], columns: Mapping[str, NDArray[np.generic]]
-) -> NDArray[np.int64] | None:
-    """The keys of the identifier with the most values: a person's, where there is one of a family or clinic as well."""
+def _telling_apart(keys: list[tuple[str, NDArray[np.int64]]], columns: Mapping[str, NDArray[np.generic]]) -> str | None:
+    """The identifier with the most values: a person's, where there is one of a family or clinic as well."""
     different = {name: int(columns[name].max(initial=-1)) for name, _ in keys}
     most = max(different, key=lambda name: different[name], default=None)
-    return dict(keys)[most] if most is not None and different[most] >= 0 else None
+    return most if most is not None and different[most] >= 0 else None
 
 
 def _code(part: Part, coders: dict[str, Coder]) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cohortium.errors import Refused
 from cohortium.evidence import Columns, Evidence, Plain, Shares
 from cohortium.masks import MIN_COHORTS
-from cohortium.quantities import Array, CountKind, FlagKind, Kind, SumOver, Sums, TableKind, TimeGridKind
+from cohortium.quantities import Array, CountKind, FlagKind, Kind, NoisyKind, SumOver, Sums, TableKind, TimeGridKind
 from node.policy import InvalidPolicy, Policy
 
 __all__ = ["InvalidPolicy", "Policy", "check", "check_company", "check_per_cohort", "check_round"]
@@ -83,6 +83,8 @@ def _check_field(name: str, value: Array, sums: Sums, policy: Policy) -> Array:
         case FlagKind():
             if np.any((value != 0) & (value != 1)):
                 raise Refused(f"`{name}` is declared as a flag but is not 0 or 1.", rule="declared_kinds")
+        case NoisyKind():
+            pass  # the node has added its noise, or would not have come here (`node/noise.py`)
         case Kind():
             raise Refused(f"`{name}` is of a kind that this node does not know.", rule="declared_kinds")
     return value

@@ -76,6 +76,12 @@ class Policy(BaseModel):
     min_difference: int = _least(
         10, "Fewest people by whom the rows of two releases may differ; the same rows may be asked again.", ge=1
     )
+    privacy_budget: float = _most(
+        0.1,
+        "Most that one study may spend here on answers with noise, in rho of zero-concentrated differential privacy; "
+        "the permit must grant it as well. 0.1 implies an epsilon of 2.5 at a delta of 1e-6.",
+        ge=0,
+    )
     budget_warn: float = _most(
         0.1, "Figures that a study was told, per value that its permit covers, from which it is warned.", gt=0
     )
@@ -160,6 +166,7 @@ class Policy(BaseModel):
             max_rounds=10**9,
             min_interval=1,
             min_difference=1,
+            privacy_budget=1e9,
             budget_warn=1e9,
             budget_refuse=1e9,
             release_per_cohort=True,

@@ -31,8 +31,8 @@ from node.disclosure import Policy, check_company, check_per_cohort
 from node.ledger import Ledger
 from node.releases import Asker
 
-SILENT: Final = {"approval", "budget_warn"}
-"""Settings of a policy that forbid nothing."""
+SILENT: Final = {"approval", "budget_warn", "privacy_budget"}
+"""Settings of a policy that forbid nothing, and the account of noise, which is charged as the noise is drawn."""
 MOST_ROUNDS: Final = 200
 """Rounds after which a rehearsal has shown enough."""
 

@@ -15,11 +15,11 @@ from node.loading import load
 from node.plainly import DEFAULT_CONFIG, EXIT_CONTRADICTION, EXIT_INVALID, ConfigFile, said_plainly
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from algorithms.numerics.trial_params import TrialParams
     from cohortium.data import Data
-    from cohortium.quantities import Array
 
 
 def draw(
@@ -48,32 +48,41 @@ def select(
 
     The list is for this cohort alone: it is written to a file that only you may read, and no job can ask for it.
     """
+    from node.sources import Source, spelled
+
     with said_plainly(EXIT_CONTRADICTION):
-        data = load(config)[2].data
+        settings, _, loaded = load(config)
     with said_plainly(EXIT_INVALID):
-        chosen, eligible = chosen_people(data, trial)
+        chosen, eligible, identifier = chosen_people(loaded.data, trial)
+        given = settings.data
+        source = Source(settings.source, given.columns, given.missing, given.decimal)
+        names = [
+            name
+            for name, is_in in zip(spelled(source, loaded.data.dictionary, identifier), chosen, strict=True)
+            if is_in
+        ]
         with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", newline="") as file:
-            csv.writer(file).writerows([["identifier"], *([int(i)] for i in chosen)])
-    typer.echo(f"{len(chosen)} of {eligible} eligible people are selected: {out}")
+            csv.writer(file).writerows([[identifier], *([name] for name in names)])
+    typer.echo(f"{len(names)} of {eligible} eligible people are selected: {out}")
 
 
-def chosen_people(data: Data, trial: Path) -> tuple[Array, int]:
-    """The identifiers of those selected, in order, and how many people are eligible. Raises InvalidQuestion."""
-    import numpy as np
-
+def chosen_people(data: Data, trial: Path) -> tuple[NDArray[np.bool_], int, str]:
+    """Who is selected, shape (rows,), how many are eligible, and the identifier. Raises InvalidQuestion."""
     from algorithms.numerics.random_selection import select as selected_by
+    from algorithms.numerics.trial_eligibility import identities
     from cohortium.errors import InvalidQuestion
 
     params = _trial(trial, data)
     if params.key is None or params.identifier is None:
         raise InvalidQuestion(f"{trial} must name the `identifier`, the `commitments` and the revealed `keys`.")
-    rows: NDArray[np.bool_] = data.complete([*params.strata, params.identifier])
+    rows = data.complete([*params.strata, params.identifier])
     if params.where is not None:
         rows = rows & params.where.keeps(data)
     people = data.subset(rows)
-    identifiers = people[params.identifier]
-    mask = selected_by(identifiers, params.groups.codes(people), params.share, params.key)
-    return np.sort(identifiers[mask]), len(people)
+    known = identities(people, params.identifier)
+    chosen = rows.copy()
+    chosen[rows] = selected_by(known, params.groups.codes(people), params.share, params.key)
+    return chosen, len(people), params.identifier
 
 
 def _trial(path: Path, data: Data) -> TrialParams:

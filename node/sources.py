@@ -101,6 +101,16 @@ def read(source: Source, dictionary: Dictionary, absent: Collection[str] = ()) -
     return Loaded(data, tuple(ignored(others, dictionary)), len(paths))
 
 
+def spelled(source: Source, dictionary: Dictionary, name: str) -> Iterator[str]:
+    """The values of a variable as the files write them, in the order of the rows of `read`. Raises InvalidSource."""
+    paths, wanted = source.paths(), {source.columns.get(name, name): name}
+    with locked(paths) as connection:
+        for path in paths:
+            part = _part(connection, path, _header(connection, path, wanted), wanted, source.commas(path, dictionary))
+            for batch in part.batches:
+                yield from ("" if value is None else str(value) for value in batch.column(0).to_pylist())
+
+
 def locked(paths: Collection[Path]) -> duckdb.DuckDBPyConnection:
     """A DuckDB in memory that can read `paths` and nothing else, until it is closed."""
     connection = duckdb.connect(

@@ -16,14 +16,16 @@ from typing import Any
 
 import structlog
 
-from cohortium.analysis import Params
+from cohortium.analysis import Params, find
 from cohortium.chain import head
 from cohortium.documents import Answer, Job, Roster
 from cohortium.errors import (
     AlreadyAnswered,
     AwaitingApproval,
+    CannotEstimate,
     CohortiumError,
     InvalidQuestion,
+    NodeFailed,
     NotPermitted,
     Problem,
     Refused,
@@ -49,6 +51,7 @@ from node.answer import CohortNode, problem_of, tells_apart
 from node.approvals import Approvals
 from node.disclosure import check_company, check_per_cohort, check_round
 from node.memory import Kept, Memory, now
+from node.noise import Grant, is_noisy
 from node.papers import Documents, asked_of, read
 from node.releases import Asker
 
@@ -176,23 +179,27 @@ class TrustedNode:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
         check_variables(mandate.permit, variables_of(params))
+        record = find(asked.analysis).sums(asked.statistic)
+        if mandate.permit.options.only_with_noise and not is_noisy(record):
+            raise NotPermitted("The permit allows answers with noise only: ask for `private_summary`.")
         return params
 
     def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Problem | None]:
         """What is sent, and the problem that it is a vote of, if it is: nobody else can tell one from the other."""
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
+        budget = min(mandate.permit.options.privacy_budget, self.node.policy.privacy_budget)
+        grant = Grant(mandate.job.study, asked.job, budget, 1 if _is_alone(asked) else len(asked.cohorts))
         question = asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables
+        compute = partial(self.node.compute, *question, asker=asker, grant=grant)
         if _is_alone(asked):
-            return unmasked(self.node.compute(*question, asker=asker)), None
+            return unmasked(compute()), None
         pairs = self._pairs(mandate.roster, asked.cohorts)
         try:
-            return mask(self.node.compute(*question, asker=asker), asked, pairs, at_least=2), None
-        except Refused as refused:
-            if refused.rule not in VOTING:
-                raise
-            rule, problem = refused.rule, refused.problem()
+            return mask(compute(), asked, pairs, at_least=2), None
         except Exception as error:
-            rule, problem = UNFIT, problem_of(error, asked)
+            if not _may_tell_of_rows(error):
+                raise
+            rule, problem = getattr(error, "rule", UNFIT), problem_of(error, asked)
         # What goes wrong with nobody's rows too says nothing of them: it is raised here, and told openly.
         return mask(self.node.blank(*question), asked, pairs, at_least=2, refused_by=rule), problem
 
@@ -262,6 +269,13 @@ class TrustedNode:
             log.error("audit", problem="the coordinator's audit is shorter than it was")
             self.memory.note("the coordinator's audit was cut off", number=greeting.head.number, seen=before.number)
         self.memory.witness(COORDINATOR, greeting.head)
+
+
+def _may_tell_of_rows(error: Exception) -> bool:
+    """Whether that it came may depend on the rows, so that it is not told whose node it was."""
+    if isinstance(error, Refused):
+        return error.rule in VOTING
+    return isinstance(error, InvalidQuestion | NodeFailed | CannotEstimate) or not isinstance(error, CohortiumError)
 
 
 def _is_alone(asked: Asked) -> bool:

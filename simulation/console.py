@@ -30,15 +30,21 @@ def run(
     real: Annotated[
         bool, typer.Option("--real", help="Over real processes on this machine instead of in this one.")
     ] = False,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="On Flower's simulation engine (Ray; the extra `simulation`).")
+    ] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep files and logs in this folder.")] = None,
 ) -> None:
     """Play a scenario and print its results beside the truth."""
     from simulation.faults.campaign import keep_quiet
-    from simulation.scenarios import Scenario, play
+    from simulation.scenarios import Scenario, Where, play
 
+    if real and engine:
+        raise InvalidQuestion("Say either `--real` or `--engine`.")
     described = Scenario.from_toml(scenario)
     keep_quiet()
-    console.print(play(described, real=real, folder=keep).as_text(), markup=False)
+    where: Where = "processes" if real else "engine" if engine else "here"
+    console.print(play(described, where=where, folder=keep).as_text(), markup=False)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from typing import Any
 
 from cohortium.analysis import Analysis, registry
 from cohortium.client import Network
-from cohortium.quantities import CountKind, FlagKind, Kind, SumOver, TableKind, TimeGridKind
+from cohortium.quantities import CountKind, FlagKind, Kind, NoisyKind, SumOver, TableKind, TimeGridKind
 from node.disclosure import Policy
 from simulation import cohorts
 from simulation.in_process import network
@@ -29,6 +29,7 @@ KINDS: dict[type[Kind], tuple[str, tuple[str, ...]]] = {
     TableKind: ("cells of a table", ("min_cell",)),
     TimeGridKind: ("people per interval of time", ("min_interval",)),
     FlagKind: ("vote of a cohort, 0 or 1", ()),
+    NoisyKind: ("whole numbers with noise that the node adds", ("privacy_budget",)),
 }
 
 

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import cohortium
 from cohortium.analysis import Analysis, Params, Question, conduct, find, registry
-from cohortium.asking import combine, compose
+from cohortium.asking import Answer, combine, compose
 from cohortium.client import Network
 from cohortium.data import Data
 from cohortium.dictionary import VARIABLE_NAME, Dictionary
@@ -37,9 +37,11 @@ from cohortium.messages import (
     JobView,
     NetworkView,
     Progress,
+    QuestionMessage,
     VariableView,
 )
-from cohortium.quantities import Sums
+from cohortium.quantities import Array, Sums
+from cohortium.twin import Twin
 from node.answer import CohortNode
 from node.data import load
 from node.disclosure import Policy
@@ -93,15 +95,32 @@ def _load(table: pa.Table, dictionary: Dictionary) -> Data:
     return load(table, dictionary, absent=[n for n in dictionary.variables if n not in table.column_names])
 
 
+AskNodes = Callable[[Mapping[str, CohortNode], QuestionMessage, Mapping[str, Array], str], Mapping[str, Answer]]
+"""Puts a question with its broadcast values to nodes for a study, and returns their answers by cohort."""
+
+
+class Threads:
+    """Nodes compute side by side, as they would on machines of their own."""
+
+    def __init__(self, nodes: int) -> None:
+        self._pool = ThreadPoolExecutor(min(nodes, os.cpu_count() or 1), thread_name_prefix="cohort")
+
+    def __call__(
+        self, nodes: Mapping[str, CohortNode], question: QuestionMessage, broadcast: Mapping[str, Array], study: str
+    ) -> Mapping[str, Answer]:
+        """The answers by cohort (see `AskNodes`)."""
+        replies = self._pool.map(lambda node: node.reply(question, broadcast, study), nodes.values())
+        return dict(zip(nodes, replies, strict=True))
+
+
 class InProcess:
     """The service behind a simulated network (see `cohortium.client.Service`): nodes are objects, jobs are threads."""
 
-    def __init__(self, nodes: Mapping[str, CohortNode], dictionary: Dictionary) -> None:
+    def __init__(self, nodes: Mapping[str, CohortNode], dictionary: Dictionary, ask: AskNodes | None = None) -> None:
         self.nodes = nodes
         self._dictionary = dictionary
         self._jobs: dict[str, _Job] = {}
-        # Nodes compute side by side, as they would on machines of their own.
-        self._pool = ThreadPoolExecutor(min(len(nodes), os.cpu_count() or 1), thread_name_prefix="cohort")
+        self._ask = ask or Threads(len(nodes))
 
     def network(self) -> NetworkView:
         """What network this is."""
@@ -125,6 +144,10 @@ class InProcess:
             CohortView(name=name, title=name, online=True, variables=node.introduction().variables)
             for name, node in self.nodes.items()
         ]
+
+    def twins(self) -> list[Twin]:
+        """None: these people are synthetic already, or all in one hand."""
+        return []
 
     def variables(self, search: str = "") -> list[VariableView]:
         """The dictionary's variables whose name or label contains `search`."""
@@ -157,7 +180,7 @@ class InProcess:
                 raise UnknownName.of("cohort", name, self.nodes)
         if not cohorts:
             raise InvalidQuestion("Ask at least one cohort.")
-        job = _Job(analysis, params, {name: self.nodes[name] for name in cohorts}, request.study, self._pool)
+        job = _Job(analysis, params, {name: self.nodes[name] for name in cohorts}, request.study, self._ask)
         self._jobs[job.view.id] = job
         job.start()
         return job.view
@@ -201,9 +224,9 @@ class _Job:
         params: Params,
         nodes: Mapping[str, CohortNode],
         study: str,
-        pool: ThreadPoolExecutor,
+        ask: AskNodes,
     ) -> None:
-        self.analysis, self.params, self.nodes, self.pool = analysis, params, nodes, pool
+        self.analysis, self.params, self.nodes, self.ask = analysis, params, nodes, ask
         self.finished: Future[bytes] = Future()
         self.changed = threading.Condition()
         self.view = JobView(
@@ -263,9 +286,8 @@ class _Job:
         message = compose(
             question, self.analysis, self.params, job=self.view.id, round_=round_, cohorts=tuple(self.nodes)
         )
-        study = self.view.study
-        replies = self.pool.map(lambda node: node.reply(message, question.broadcast, study), self.nodes.values())
-        return combine(question, self.analysis, dict(zip(self.nodes, replies, strict=True)))
+        answers = self.ask(self.nodes, message, question.broadcast, self.view.study)
+        return combine(question, self.analysis, answers)
 
     def _end(self, state: JobState, **changes: Any) -> None:
         with self.changed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,7 +126,8 @@ def estimate(climb: Climb, fit: Fit, meat: SandwichTerms | None = None) -> Steps
         each = yield from ask_each(cohort_intercept, **broadcast)
         found = replace(found, intercepts={cohort: terms for cohort, terms in sorted(each.items()) if terms.n})
     if climb.params.compare is not None:
-        found = replace(found, comparison=(yield from _compare(found)))
+        compared = yield from compare_with(found, found.params.smaller, str(climb.params.compare))
+        found = replace(found, comparison=compared)
     return found
 
 
@@ -168,9 +169,9 @@ def _robust(found: Estimation, total: SandwichTerms) -> Estimation:
     return replace(found, covariance=covariance, clusters=round(groups) if found.params.formula.clusters else None)
 
 
-def _compare(found: Estimation) -> Steps[Comparison]:
-    """The smaller model, fitted to the very same people: its other columns are held at 0."""
-    columns = [k for k in found.columns if k in set(found.params.smaller)]
+def compare_with(found: Estimation, smaller: Collection[int], name: str) -> Steps[Comparison]:
+    """A model with some of the columns, fitted to the very same people: its other columns are held at 0."""
+    columns = [k for k in found.columns if k in smaller]
     df = len(found.columns) - len(columns)
     if not df:
         raise CannotEstimate("Nobody has the levels in which the two models differ: they are the same.")
@@ -183,7 +184,7 @@ def _compare(found: Estimation) -> Steps[Comparison]:
         statistic = max(2.0 * (found.fit.terms.log_likelihood - fit.terms.log_likelihood), 0.0)
         p_value = float(special.chdtrc(df, statistic))
     return Comparison(
-        formula=str(found.params.compare),
+        formula=name,
         test="F" if found.params.estimates_dispersion else "likelihood ratio",
         df=df,
         statistic=statistic,

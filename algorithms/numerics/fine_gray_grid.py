@@ -15,7 +15,7 @@ import numpy as np
 from algorithms.numerics.cox_params import Ties
 from algorithms.numerics.fine_gray_params import FineGrayParams
 from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling, terms
-from algorithms.numerics.subdistribution import covariates, evidence_of, grid_standing, left_before
+from algorithms.numerics.subdistribution import covariates, evidence_of, grid_standing, left_before, predictor
 from cohortium.data import Data
 from cohortium.evidence import Concentration
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, TimeGrid
@@ -53,7 +53,7 @@ def sums_on_grid(data: Data, params: FineGrayParams, scaling: Scaling, coefficie
     predicted, far = 0.0, False
     farthest, everybody, intervals = 0.0, Concentration(), Concentration((3, times))
     for rows, x in covariates(data, params, scaling, scaling.centre):
-        eta = x @ coefficients
+        eta = predictor(x, coefficients)
         far = far or not np.all(np.abs(eta) <= MAX_PREDICTOR)
         risk = np.exp(np.clip(eta, -MAX_PREDICTOR, MAX_PREDICTOR))
         predicted += float(eta[standing.event[rows]].sum())

@@ -38,6 +38,11 @@ class FineGrayParams(CauseParams):
         """Whether every cohort has a baseline of its own."""
         return self.cohort_effect == "stratified"
 
+    @property
+    def needs_grid(self) -> bool:
+        """Whether people are counted on the grid of times."""
+        return not self.stratified
+
     @cached_property
     def design(self) -> Design:
         """The compiled covariates; a hazard model has no intercept."""

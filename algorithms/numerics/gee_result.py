@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +11,7 @@ from pydantic import Field
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.phrases import intercepts, interval
 from algorithms.numerics.preparation import Plan, Preparation
+from algorithms.numerics.ratios import ratio_table
 from algorithms.numerics.regression import RegressionParams
 from algorithms.numerics.standardised import back_transform
 from algorithms.numerics.working_correlation import Correlation
@@ -73,30 +73,32 @@ class GeeResult(Result):
         )
 
     def tables(self) -> list[report.Table]:
-        """The coefficients with both standard errors, and the rows without a value."""
+        """The coefficients; exp(estimate) where that has a name; both standard errors; rows without a value."""
         level = f"{100 * self.confidence:g}% CI"
         columns = ("term", "estimate", "std. error", "z", "p", f"{level} low", f"{level} high")
-        ratios = (self.ratio, f"{self.ratio} low", f"{self.ratio} high") if self.ratio else ()
-        rows = tuple(self._row(name, e) for name, e in self.coefficients.items())
+        rows = tuple(
+            (n, e.estimate, e.std_error, e.statistic, e.p_value, e.ci_low, e.ci_high)
+            for n, e in self.coefficients.items()
+        )
+        tables = [report.Table(f"Coefficients ({self.std_errors} standard errors)", columns, rows)]
+        if self.ratio and self.effects:
+            tables.append(ratio_table(self.ratio, self.effects, self.confidence))
         other = [(n, self.robust_std_errors[n], self.model_std_errors[n]) for n in self.coefficients]
-        tables = [
-            report.Table(f"Coefficients ({self.std_errors} standard errors)", (*columns, *ratios), rows),
-            report.Table("Standard errors", ("term", "robust", "model-based"), tuple(other)),
-        ]
+        tables.append(report.Table("Standard errors", ("term", "robust", "model-based"), tuple(other)))
         if any(count is None or count > 0 for count in self.missing.values()):
             tables.append(report.Table("Missing values", ("variable", "missing"), tuple(self.missing.items())))
         return tables
 
-    def _row(self, name: str, e: Estimate) -> tuple[str | float, ...]:
-        numbers = (e.estimate, e.std_error, e.statistic, e.p_value, e.ci_low, e.ci_high)
-        ratios = (e.estimate, e.ci_low, e.ci_high) if self.ratio else ()
-        return (name, *numbers, *(math.exp(v) if v < 709.0 else math.inf for v in ratios))
+    @property
+    def effects(self) -> dict[str, Estimate]:
+        """The coefficients without the intercept, whose exponent is a baseline, not a ratio."""
+        return {name: e for name, e in self.coefficients.items() if name != INTERCEPT}
 
     def chart(self) -> altair.TopLevelMixin | None:
         """A forest plot of the coefficients, as ratios where they have a name."""
         from algorithms.numerics import charts  # noqa: PLC0415 - drawing is the one thing that needs altair
 
-        shown = {name: e for name, e in self.coefficients.items() if name != INTERCEPT} or self.coefficients
+        shown = self.effects or self.coefficients
         return charts.forest(shown, self.ratio) if shown else None
 
 

@@ -27,7 +27,10 @@ LARGEST = 1e6
 
 
 class LikelihoodTerms(Sums):
-    """Per point theta: [X y]'V^-1[X y] and log|V|, and their derivatives by each element of theta."""
+    """Per point theta: [X y]'V^-1[X y] and log|V|, and their derivatives by each element of theta.
+
+    The `slopes` are multiplied by `stretch(theta)`: they fall with theta, and a secure sum keeps absolute digits.
+    """
 
     n: Count
     clusters: Count
@@ -58,7 +61,7 @@ def likelihood_terms(
         n=factors.rows,
         clusters=factors.clusters if q else 0,
         products=np.array([t.products for t in swept]),
-        slopes=np.array([t.slopes for t in swept]),
+        slopes=np.array([t.slopes for t in swept]) * stretch(theta),
         logdet=np.array([t.logdet for t in swept]),
         logdet_slopes=np.array([t.logdet_slopes for t in swept]),
         # A cluster is a person with all its rows, a family or a clinic.
@@ -70,6 +73,12 @@ def likelihood_terms(
             columns=columns,
         ),
     )
+
+
+def stretch(theta: Array) -> Array:
+    """The largest element of each point as a power of two, at least 1, shape (points, 1, 1, 1)."""
+    largest = np.max(np.abs(theta), axis=1, initial=1.0)
+    return np.asarray(np.exp2(np.ceil(np.log2(largest))))[:, None, None, None]
 
 
 def _sweep(t: ThetaTerms, cohorts: Cohorts, tau: Array, *, reml: bool) -> ThetaTerms:
@@ -139,7 +148,7 @@ class Profile:
 
 def profiles(terms: LikelihoodTerms, theta: Array, setting: Setting) -> list[Profile]:
     """The likelihood at every point. Raises Collinear or CannotEstimate."""
-    found = zip(terms.products, terms.slopes, terms.logdet, terms.logdet_slopes, strict=True)
+    found = zip(terms.products, terms.slopes / stretch(theta), terms.logdet, terms.logdet_slopes, strict=True)
     return [_profile(at, ThetaTerms(*one), setting) for at, one in zip(theta, found, strict=True)]
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.design import Design, compile_design, refuse_specials
-from algorithms.numerics.expressions import value_levels
+from algorithms.numerics.expressions import value_codes, value_levels
 from algorithms.numerics.families import FAMILIES
 from algorithms.numerics.groups import Groups
 from algorithms.numerics.knots import lattices_of, open_splines, placed, placeholders
@@ -18,6 +21,8 @@ from algorithms.numerics.likelihood import Family
 from algorithms.numerics.outcome import check_outcome
 from algorithms.numerics.regression import RegressionParams
 from algorithms.numerics.time_grid import TimeGridParams
+from cohortium.analysis import Divided
+from cohortium.data import Data
 from cohortium.dictionary import Dictionary, Variable
 from cohortium.errors import InvalidQuestion
 from cohortium.formula import Formula, Spline, Surv
@@ -35,6 +40,10 @@ def _left_hand_side(value: object) -> object:
 
 
 Outcome = Annotated[Formula, BeforeValidator(_left_hand_side)]
+
+
+def _arm(treatment: str, block: Data) -> NDArray[np.intp]:
+    return value_codes(block, treatment)
 
 
 class PropensityParams(RegressionParams):
@@ -155,6 +164,12 @@ class PropensityParams(RegressionParams):
         dictionary = Dictionary(name=self.dictionary.name, version=self.dictionary.version, variables=known)
         asked = {"formula": f"{self.surv} ~ {self.treatment}", "weights": WEIGHT, "robust": True, "until": self.until}
         return CoxParams.bind(asked, dictionary)
+
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided | None:  # noqa: ARG002
+        """By treatment, where sums over either arm are told."""
+        if statistic not in {"preparation", "weighting", "life_tables"}:
+            return None
+        return Divided(f"arms of {self.treatment}", (self.treatment,), 2, partial(_arm, self.treatment))
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what cannot be compared."""

@@ -58,14 +58,14 @@ def planned(people: Array, share: float) -> Array:
     return np.floor(share * people + 0.5)
 
 
-def select(identifiers: Array, stratum: NDArray[np.intp], share: float, key: bytes) -> Mask:
+def select(identifiers: Array | NDArray[np.int64], stratum: NDArray[np.intp], share: float, key: bytes) -> Mask:
     """Who is chosen, shape (rows,); `identifiers` are whole numbers, a different one for everybody.
 
     Raises InvalidQuestion for identifiers that are not.
     """
     if len(np.unique(identifiers)) != len(identifiers):
         raise InvalidQuestion("Two eligible rows have the same identifier; a person can be chosen once.")
-    if not np.array_equal(identifiers, np.rint(identifiers)):
+    if identifiers.dtype.kind == "f" and not np.array_equal(identifiers, np.rint(identifiers)):
         raise InvalidQuestion("Identifiers must be whole numbers.")
     order = [hmac.digest(key, b"%d" % int(i), "sha256") for i in identifiers]
     chosen = np.zeros(len(identifiers), dtype=np.bool_)

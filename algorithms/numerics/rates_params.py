@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from algorithms.numerics.standard_populations import STANDARDS, StandardName
 from algorithms.numerics.time_grid import FollowUpParams
-from cohortium.analysis import Confidence
+from cohortium.analysis import Confidence, Divided
+from cohortium.data import Data
 from cohortium.errors import FormulaError, InvalidQuestion
 from cohortium.quantities import Array
 
@@ -128,6 +131,19 @@ class IncidenceRatesParams(FollowUpParams):
         """What a row must have to be used."""
         return [*(n.name for n in self.formula.names), *(v for v in (self.age, self.start_date) if v is not None)]
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided | None:
+        """By the age bands that are shown, at the end of follow-up: these are the people whose events are told."""
+        if statistic != "lexis_cells":
+            return None
+        kept = np.concatenate([[True], broadcast["boundaries"] > 0, [True]])
+        ages = np.array(self.age_edges)[kept]
+        return Divided(
+            f"age at the end by {ages.tolist()}", tuple(self.variables), len(ages) + 1, partial(_at_end, self, ages)
+        )
+
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what has no rates."""
         self.check_follow_up()
@@ -180,6 +196,12 @@ class IncidenceRatesParams(FollowUpParams):
                 raise InvalidQuestion(f"`reference_rates` names `{name}`; the groups are {', '.join(self.slices)}.")
             if len(rates) != bands or not all(math.isfinite(rate) and rate >= 0 for rate in rates):
                 raise InvalidQuestion(f"Give {bands} `reference_rates` for `{name}`, one per band, none below 0.")
+
+
+def _at_end(params: IncidenceRatesParams, ages: Array, block: Data) -> NDArray[np.intp]:
+    """The band of everybody's age at the end of follow-up: (a, b], and 0 before the first."""
+    age = block[params.surv.time.name] / params.per_year
+    return np.searchsorted(ages, age if params.age is None else age + block[params.age], side="left")
 
 
 def _increasing(edges: tuple[float, ...], what: str) -> None:

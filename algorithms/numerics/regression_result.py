@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +10,7 @@ from algorithms.numerics.by_cohort import ByCohort, one_step, with_forests
 from algorithms.numerics.by_cohort import tables as cohort_tables
 from algorithms.numerics.design import INTERCEPT
 from algorithms.numerics.phrases import STANDARD_ERRORS, intercepts, interval
+from algorithms.numerics.ratios import exponential, ratio_table
 from cohortium import report
 from cohortium.exactness import Exactness, exactly, lacking
 from cohortium.result import Estimate, Result
@@ -48,6 +48,15 @@ class Comparison(BaseModel):
     aic: float | None = Field(description="Akaike's criterion of the smaller model.")
 
 
+class ProfileInterval(BaseModel):
+    """Where a coefficient may be by the likelihood itself."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    low: float = Field(description="Lower limit.")
+    high: float = Field(description="Upper limit.")
+
+
 class RegressionResult(Result):
     """A fitted regression."""
 
@@ -64,6 +73,10 @@ class RegressionResult(Result):
     knots: dict[str, tuple[float, ...]] = Field(default={}, description="Where the knots of splines were placed.")
     terms: dict[str, TermTest] = Field(default={}, description="Wald test per term, of all its coefficients at once.")
     comparison: Comparison | None = Field(None, description="Test against a smaller model.")
+    drop1: dict[str, Comparison] = Field(default={}, description="Tests against the model without each term.")
+    profile: dict[str, ProfileInterval] = Field(
+        default={}, description="Profile-likelihood intervals by term, on the scale of the link."
+    )
     events: int | None = Field(None, description="People with the event (binomial).")
     clusters: int | None = Field(None, description="Clusters that the standard errors are robust to.")
     missing: dict[str, int | None] = Field(default={}, description="People without a value, by variable.")
@@ -102,13 +115,19 @@ class RegressionResult(Result):
         return (
             f"{self.formula} was fitted as a generalised linear model ({self.family.replace('_', ' ')}, {self.link} "
             f"link) by {how}{weights}{intercepts(self.cohort_effect)}. Tests and {interval(self.confidence)} go by "
-            f"{STANDARD_ERRORS[self.std_errors]}.{self._compared_in_words()}"
+            f"{STANDARD_ERRORS[self.std_errors]}.{self._compared_in_words()}{self._more_in_words()}"
         )
 
     def _compared_in_words(self) -> str:
         if self.comparison is None:
             return ""
         return f" It was compared with {self.comparison.formula} on the same people ({self.comparison.test} test)."
+
+    def _more_in_words(self) -> str:
+        test = next((c.test for c in self.drop1.values()), "")
+        dropped = f" Each term was tested against the model without it ({test} test)." if test else ""
+        intervals = " Profile-likelihood intervals are by Venzon & Moolgavkar (1988, Applied Statistics 37:87)."
+        return dropped + (intervals if self.profile else "")
 
     def statement(self) -> Exactness:
         """Equal to the pooled fit with the same intercepts."""
@@ -129,13 +148,17 @@ class RegressionResult(Result):
         columns = ("term", "estimate", "std. error", "statistic", "p", f"{level} low", f"{level} high")
         tables = [report.Table("Coefficients", columns, tuple(_row(*named) for named in self.coefficients.items()))]
         if self.ratio and self.effects:
-            tables.append(self._ratios(self.ratio, level))
+            tables.append(ratio_table(self.ratio, self.effects, self.confidence))
         if self.alpha is not None:
             tables.append(report.Table("Overdispersion", columns, (_row("alpha", self.alpha),)))
         if any(test.df > 1 or test.gvif for test in self.terms.values()):
             tables.append(self._tests())
+        if self.profile:
+            tables.append(self._profiled(level))
         if self.comparison is not None:
             tables.append(self._compared(self.comparison))
+        if self.drop1:
+            tables.append(self._dropped())
         if self.knots:
             rows = tuple((spline, ", ".join(f"{k:g}" for k in knots)) for spline, knots in self.knots.items())
             tables.append(report.Table("Knots", ("spline", "at"), rows))
@@ -149,18 +172,27 @@ class RegressionResult(Result):
         """The coefficients without intercepts, whose exponent is a baseline, not a ratio."""
         return {n: e for n, e in self.coefficients.items() if n != INTERCEPT and not n.startswith("(Intercept)[")}
 
-    def _ratios(self, ratio: str, level: str) -> report.Table:
-        rows = tuple(
-            (name, _exp(e.estimate), _exp(e.ci_low), _exp(e.ci_high), e.p_value) for name, e in self.effects.items()
-        )
-        columns = ("term", ratio, f"{level} low", f"{level} high", "p")
-        return report.Table(f"{ratio[0].upper()}{ratio.replace('ratio', 'ratios', 1)[1:]}", columns, rows)
-
     def _tests(self) -> report.Table:
         tests = list(self.terms.items())
         inflated = ("GVIF",) if any(t.gvif is not None for _, t in tests) else ()
         rows = tuple((name, t.df, t.statistic, t.p_value, *((t.gvif,) if inflated else ())) for name, t in tests)
         return report.Table("Wald tests of terms", ("term", "df", tests[0][1].test, "p", *inflated), rows)
+
+    def _profiled(self, level: str) -> report.Table:
+        ratios = (self.ratio, f"{self.ratio} low", f"{self.ratio} high") if self.ratio else ()
+        rows = tuple(
+            (name, e.estimate, i.low, i.high, *(map(exponential, (e.estimate, i.low, i.high)) if ratios else ()))
+            for name, i in self.profile.items()
+            if (e := self.coefficients[name])
+        )
+        columns = ("term", "estimate", f"{level} low", f"{level} high", *ratios)
+        return report.Table("Profile-likelihood intervals", columns, rows)
+
+    def _dropped(self) -> report.Table:
+        test = next(iter(self.drop1.values())).test
+        rows: list[tuple[report.Cell, ...]] = [("(none)", "", self.deviance, _cell(self.aic), "", "")]
+        rows += [(name, c.df, c.deviance, _cell(c.aic), c.statistic, c.p_value) for name, c in self.drop1.items()]
+        return report.Table("Without each term", ("term", "df", "deviance", "AIC", test, "p"), tuple(rows))
 
     def _compared(self, c: Comparison) -> report.Table:
         columns = ("model", "deviance", "log likelihood", "AIC", "df", c.test, "p")
@@ -184,5 +216,5 @@ def _row(name: str, e: Estimate) -> tuple[str | float, ...]:
     return (name, e.estimate, e.std_error, e.statistic, e.p_value, e.ci_low, e.ci_high)
 
 
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 709.0 else math.inf
+def _cell(value: float | None) -> float | str:
+    return "" if value is None else value

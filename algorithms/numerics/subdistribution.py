@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from algorithms.numerics.columns import columns_of
 from algorithms.numerics.fine_gray_params import FineGrayParams
-from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, Likelihood, Scaling, terms
+from algorithms.numerics.partial_likelihood import MAX_PREDICTOR, PRODUCT_ROWS, Likelihood, Scaling, terms
 from algorithms.numerics.score_residuals import Hazard
 from algorithms.numerics.time_grid import grid_times
 from cohortium.data import Data
@@ -135,6 +135,17 @@ def covariates(data: Data, params: FineGrayParams, scaling: Scaling, origin: Arr
         at += len(block)
 
 
+def predictor(x: Array, coefficients: Array) -> Array:
+    """The linear predictor of some rows, shape (rows,).
+
+    Column by column: a library's threads, started for so thin a product, would cost more than they bring.
+    """
+    eta = np.zeros(len(x))
+    for column, coefficient in zip(x.T, coefficients, strict=True):
+        eta += coefficient * column
+    return eta
+
+
 def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficients: Array) -> Likelihood | None:
     """The log partial likelihood of one cohort with a baseline of its own; None where the coefficients are far off."""
     standing, width = own_standing(data, params), params.design.width
@@ -146,7 +157,7 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
     )
     score, predicted = np.zeros(width), 0.0
     for rows, x in covariates(data, params, scaling, standing.origin):
-        eta = x @ coefficients
+        eta = predictor(x, coefficients)
         if not np.all(np.abs(eta) <= MAX_PREDICTOR):
             return None
         risk = np.exp(eta)
@@ -168,11 +179,11 @@ def likelihood(data: Data, params: FineGrayParams, scaling: Scaling, coefficient
     information = -(mean * factors.weight) @ mean.T
     weights, farthest = Concentration(), 0.0
     for rows, x in covariates(data, params, scaling, standing.origin):
-        eta = x @ coefficients
+        eta = predictor(x, coefficients)
         lived = np.exp(eta) * standing.lived(rows, increments, spared)
         weights.add(lived)
         farthest = max(farthest, float(np.max(np.abs(eta))))
-        information += (x.T * lived) @ x
+        information += _products(x.T * lived, x.T)
     value = predicted - float(factors.weight @ np.log(factors.denominator))
     score -= mean @ factors.weight
     evidence = evidence_of(data, params, weights.shares, farthest)
@@ -196,9 +207,18 @@ def meat(blocks: Iterable[tuple[slice, Array]], coefficients: Array, standing: S
         event = standing.event[rows]
         lived = standing.lived(rows, hazard.increment, hazard.spared)
         lived_x = standing.lived(rows, hazard.increment_x, hazard.spared_x)
-        residual = np.exp(x @ coefficients) * (lived_x - x.T * lived)
+        residual = np.exp(predictor(x, coefficients)) * (lived_x - x.T * lived)
         residual[:, event] += x[event].T - hazard.mean[:, standing.last[rows][event]]
-        total += residual @ residual.T
+        total += _products(residual, residual)
+    return total
+
+
+def _products(first: Array, second: Array) -> Array:
+    """Sums over rows of the outer products of columns, (width, rows) each, in pieces too small to start threads."""
+    total = np.zeros((len(first), len(second)))
+    for start in range(0, first.shape[1], PRODUCT_ROWS):
+        rows = slice(start, start + PRODUCT_ROWS)
+        total += first[:, rows] @ second[:, rows].T
     return total
 
 

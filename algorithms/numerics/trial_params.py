@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, StringConstraints
 
 from algorithms.numerics.cox_params import CoxParams
 from algorithms.numerics.design import Design, compile_design, refuse_specials
+from algorithms.numerics.expressions import value_codes
 from algorithms.numerics.groups import Groups
 from algorithms.numerics.outcome import check_outcome
 from algorithms.numerics.random_selection import joint_key
-from cohortium.analysis import Confidence, Params
+from cohortium.analysis import Confidence, Divided, Params
+from cohortium.data import Data
 from cohortium.errors import FormulaError, InvalidQuestion
 from cohortium.formula import Formula, Surv
+from cohortium.quantities import Array
 from cohortium.result import CohortEffect
 
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Holder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
 # What a trial reports of people by what became of them.
 GROUPS = ("not selected", "refused", "accepted")
+
+
+def _arm(selected: str, block: Data) -> NDArray[np.intp]:
+    return value_codes(block, selected)
 
 
 class TrialParams(Params):
@@ -36,7 +46,7 @@ class TrialParams(Params):
         "eligibility is fixed.",
     )
     identifier: str | None = Field(
-        None, description="A whole number that tells people apart and stays the same: selection goes by it."
+        None, description="What tells people apart: an identifier, or an integer. Selection goes by it."
     )
     keys: dict[Holder, str] = Field(
         {}, description="The revealed parts of the key, by holder: every cohort votes whether its selection follows."
@@ -64,6 +74,10 @@ class TrialParams(Params):
     )
     confidence: float = Confidence
     max_iterations: int = Field(25, ge=1, le=100, description="Most Newton steps, for Surv().")
+
+    def __hash__(self) -> int:
+        # Commitments and keys are dictionaries, which have no hash of their own.
+        return hash(self.model_dump_json())
 
     @property
     def profiled(self) -> bool:
@@ -124,10 +138,23 @@ class TrialParams(Params):
         return compile_design(formula, self.dictionary, intercept_column=False)
 
     @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """What a row must have to be compared: the same rows for outcome and baseline."""
+        named = (self.selected,) if self.selected else ()
+        outcome = self.design.variables if self.formula is not None else ()
+        return tuple(dict.fromkeys([*named, *outcome, *(self.baseline.variables if self.balance else ())]))
+
+    @cached_property
     def hazard(self) -> CoxParams:
         """The Cox model of follow-up, with a baseline hazard per cohort and design stratum."""
         asked = {"formula": str(self.assigned), "robust": True, "max_iterations": self.max_iterations}
         return CoxParams.bind(asked, self.dictionary)
+
+    def divides(self, statistic: str, broadcast: Mapping[str, Array]) -> Divided | None:  # noqa: ARG002
+        """By selection, where sums over those selected, and those not, are told."""
+        if statistic not in {"preparation", "trial_sums"} or self.selected is None:
+            return None
+        return Divided(f"arms of {self.selected}", (self.selected,), 2, partial(_arm, self.selected))
 
     def check(self) -> None:
         """Raises FormulaError or InvalidQuestion for what is no trial."""
@@ -139,11 +166,9 @@ class TrialParams(Params):
             _ = self.baseline
 
     def _check_selection(self) -> None:
-        if self.identifier is not None and self.dictionary[self.identifier].type != "integer":
-            raise InvalidQuestion(
-                f"`{self.identifier}` is a {self.dictionary[self.identifier].type}. Selection goes by an integer: "
-                "identifiers are numbered anew whenever data are loaded, so nobody could check it later."
-            )
+        if self.identifier is not None and self.dictionary[self.identifier].type not in {"identifier", "integer"}:
+            kind = self.dictionary[self.identifier].type
+            raise InvalidQuestion(f"`{self.identifier}` is a {kind}. Selection goes by an identifier, or an integer.")
         if self.keys and not self.identifier:
             raise InvalidQuestion("Selection by `keys` goes by a number that tells people apart: give `identifier`.")
         if self.selected is None and (self.formula is not None or self.accepted is not None or self.balance):

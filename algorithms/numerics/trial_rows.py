@@ -1,4 +1,4 @@
-"""One cohort's part in a trial within cohorts: who is eligible and selected, baseline, and effects of assignment."""
+"""One cohort's part in a trial within cohorts: baseline, and effects of assignment."""
 
 from __future__ import annotations
 
@@ -12,33 +12,15 @@ from numpy.typing import NDArray
 from algorithms.numerics.columns import columns_of
 from algorithms.numerics.groups import tally
 from algorithms.numerics.preparation import Spread
-from algorithms.numerics.random_selection import planned, select
 from algorithms.numerics.standing_out import PLAIN
+from algorithms.numerics.trial_eligibility import accepted_by
 from algorithms.numerics.trial_params import TrialParams
 from cohortium.data import Data
-from cohortium.errors import Refused
 from cohortium.evidence import Concentration, Evidence, Plain, Shares
 from cohortium.quantities import Array, Count, Counts, Flag, SumOver, Sums, Table
 
 # Whom baseline is compared between: everybody not selected, everybody selected, and of these who refused or accepted.
 COMPARED = ("not selected", "selected", "refused", "accepted")
-
-
-class EligibleCounts(Sums):
-    """Eligible people; per design stratum, and how many of them are to be selected; and what became of them.
-
-    `groups`: not selected, refused, accepted. `left_out` lack an identifier or stratum. `checked`: the cohort has
-    worked the selection out anew; `differs`: it is not the one in its data.
-    """
-
-    eligible: Count
-    strata: Table
-    planned: Table
-    left_out: Table
-    unassigned: Table
-    groups: Table
-    checked: Flag
-    differs: Flag
 
 
 class TrialPreparation(Sums):
@@ -97,58 +79,11 @@ class TrialScale:
     baseline_per_unit: Array
 
 
-def count_eligible(rows: Data, params: TrialParams) -> EligibleCounts:
-    """Counts of one cohort, and its vote on whether people were selected by the revealed keys."""
-    identifier = (params.identifier,) if params.identifier else ()
-    stratum = np.concatenate(
-        [np.zeros(0, np.intp), *(params.groups.codes(b) for b in rows.blocks([*params.strata, *identifier]))]
-    )
-    people = tally(stratum, len(params.groups))
-    fate, unassigned = np.zeros(3), 0
-    if params.selected is not None:
-        for block in rows.blocks([params.selected, *params.strata, *identifier]):
-            fate += tally(block[params.selected].astype(np.intp), 3)
-        unassigned = len(stratum) - int(fate.sum())
-        accepted = _accepted(rows, params) & (rows[params.selected] == 1)
-        accepted &= rows.complete([*params.strata, *identifier])
-        fate[2] = np.count_nonzero(accepted)
-        fate[1] -= fate[2]
-    checks = params.key is not None and params.selected is not None and len(stratum) > 0
-    return EligibleCounts(
-        eligible=len(stratum),
-        strata=people,
-        planned=planned(people, params.share),
-        left_out=np.array(float(len(rows) - len(stratum))),
-        unassigned=np.array(float(unassigned)),
-        groups=fate,
-        checked=float(checks),
-        differs=float(checks and _differs(rows, params, stratum)),
-    )
-
-
-def _differs(data: Data, params: TrialParams, stratum: NDArray[np.intp]) -> bool:
-    """Whether somebody is selected whom the keys do not select, or the other way round. Raises Refused."""
-    assert params.identifier is not None
-    assert params.selected is not None
-    assert params.key is not None
-    rows = data.complete([*params.strata, params.identifier])
-    found = data[params.selected][rows] == 1
-    # Of a handful of people, such a vote would be a guess at who they are.
-    few = min(np.count_nonzero(found), np.count_nonzero(~found)) < data.least_group
-    if few and data.least_group > 1:
-        raise Refused(
-            "Too few people are selected, or too few are not, for this cohort to say whether they were by these keys "
-            "(min_people). Ask for a wider `where`, or leave out `keys`.",
-            rule="min_people",
-        )
-    return not np.array_equal(select(data[params.identifier][rows], stratum, params.share, params.key), found)
-
-
-def _accepted(data: Data, params: TrialParams) -> NDArray[np.bool_]:
-    """Who had the intervention; who has no value did not accept."""
-    if params.accepted is None:
-        return np.zeros(len(data), dtype=np.bool_)
-    return np.asarray(data[params.accepted] == 1)
+def followed_up(data: Data, params: TrialParams) -> Data:
+    """The people whose baseline and outcome are known, kept between rounds."""
+    if set(params.needed) <= set(params.hazard.variables):
+        return data
+    return data.recall(("trial", params.needed), lambda: data.subset(data.complete(params.needed)))
 
 
 class TrialRows:
@@ -158,16 +93,14 @@ class TrialRows:
         self.data, self.params = data, params
         self.linear = params.kind in {"gaussian", "binomial"}
         self.width = params.design.width if self.linear else 0
-        names = list(params.design.variables) if self.linear else []
-        self.needed = list(dict.fromkeys([*names, *([params.selected] if params.selected else [])]))
         # Read together with whether people accepted, which they need not have a value of.
-        self._rows = data.complete(self.needed)
-        self._accepted = _accepted(data, params)[self._rows].astype(np.float64)
+        self._rows = data.complete(params.needed)
+        self._accepted = accepted_by(data, params)[self._rows].astype(np.float64)
 
     def blocks(self) -> Iterator[tuple[Data, Array, Array, Array]]:
         """Rows, covariates (rows, width), acceptance and outcome (rows,)."""
         start = 0
-        for block in self.data.blocks(self.needed) if self.linear else ():
+        for block in self.data.blocks(self.params.needed) if self.linear else ():
             rows = slice(start, start + len(block))
             yield block, self.params.design.matrix(block), self._accepted[rows], self.params.design.response(block)
             start += len(block)
@@ -199,12 +132,11 @@ class TrialRows:
         baseline = Spread(self.params.baseline.width if self.params.balance else 0)
         for block in self._baseline():
             baseline.add(self.params.baseline.matrix(block))
-        names = [*self.needed, *(n for n in self.params.balance if n not in self.needed)]
         return TrialPreparation(
             n=columns.n,
             arms=arms,
-            excluded=np.array(float(len(self.data) - columns.n if self.linear else 0)),
-            missing=np.array([float(np.count_nonzero(self.data.missing(name))) for name in names]),
+            excluded=np.array(float(len(self.data) - np.count_nonzero(self._rows))),
+            missing=np.array([float(np.count_nonzero(self.data.missing(name))) for name in self.params.needed]),
             columns=columns.sum,
             spreads=columns.spread,
             outcome=float(outcome.sum[0]),
@@ -242,15 +174,17 @@ class TrialRows:
         """What the check of the node is shown: the columns of the model of the outcome, if there is one."""
         if not self.linear:
             return Evidence(weights=weights)
-        return Evidence(weights=weights, columns=columns_of(self.data, self.params.design, variables=self.needed))
+        return Evidence(
+            weights=weights, columns=columns_of(self.data, self.params.design, variables=list(self.params.needed))
+        )
 
     def _compared(self, scale: TrialScale) -> tuple[Array, Array, bool]:
         width = len(scale.baseline_centre)
         people, sums = np.zeros(4), np.zeros((4, width, 2))
-        accepted, start = _accepted(self.data, self.params)[self._baseline_rows()], 0
+        start = 0
         for block in self._baseline():
             x = (self.params.baseline.matrix(block) - scale.baseline_centre) * scale.baseline_per_unit
-            chosen, took = block[str(self.params.selected)] == 1, accepted[start : start + len(block)]
+            chosen, took = block[str(self.params.selected)] == 1, self._accepted[start : start + len(block)] > 0
             start += len(block)
             for g, who in enumerate((~chosen, chosen, chosen & ~took, chosen & took)):
                 people[g] += np.count_nonzero(who)
@@ -263,10 +197,7 @@ class TrialRows:
 
     def _baseline(self) -> Iterator[Data]:
         if self.params.balance:
-            yield from self.data.blocks(self.params.baseline.variables)
-
-    def _baseline_rows(self) -> NDArray[np.bool_]:
-        return self.data.complete(self.params.baseline.variables if self.params.balance else ())
+            yield from self.data.blocks(self.params.needed)
 
     def meat(self, scale: TrialScale, effects: Array) -> TrialMeat:
         """Squared scores where the models of acceptance and outcome have the coefficients `effects`, (width, 2)."""

@@ -11,9 +11,10 @@ from algorithms.numerics.assignment_effects import Effects
 from algorithms.numerics.cox_preparation import CoxPlan, CoxPreparation
 from algorithms.numerics.groups import whole
 from algorithms.numerics.newton import Fit
+from algorithms.numerics.trial_eligibility import EligibleCounts
 from algorithms.numerics.trial_params import GROUPS, TrialParams
 from algorithms.numerics.trial_result import BaselineRow, Compliance, Stratum
-from algorithms.numerics.trial_rows import COMPARED, EligibleCounts, TrialPreparation, TrialScale, TrialSums
+from algorithms.numerics.trial_rows import COMPARED, TrialPreparation, TrialScale, TrialSums
 from cohortium.errors import CannotEstimate
 from cohortium.quantities import Array
 from cohortium.result import Estimate, wald
@@ -119,7 +120,7 @@ def linear_fields(
         "itt": found[names[effects.at]],
         "coefficients": found,
         "std_errors": params.errors,
-        "missing": {n: whole(float(m)) for n, m in zip(params.design.variables, total.missing, strict=False)},
+        "missing": {n: whole(float(m)) for n, m in zip(params.needed, total.missing, strict=True)},
     }
     if params.accepted is None:
         return fields
@@ -157,9 +158,10 @@ def _back(params: TrialParams, scale: TrialScale, estimates: Array, covariance: 
 
 
 def hazard_fields(
-    params: TrialParams, total: CoxPreparation, plan: CoxPlan, fit: Fit, covariance: Array
+    params: TrialParams, totals: tuple[TrialPreparation, CoxPreparation], plan: CoxPlan, fit: Fit, covariance: Array
 ) -> dict[str, Any]:
     """Effects on follow-up."""
+    prepared, total = totals
     unit = plan.scaling.per_unit[plan.kept]
     names = [params.hazard.design.columns[k] for k in plan.kept]
     found: dict[str, Estimate] = wald(
@@ -172,14 +174,14 @@ def hazard_fields(
         "formula": str(params.assigned),
         "family": "survival",
         "n_outcome": round(total.n),
-        "n_excluded": whole(float(total.excluded)),
+        "n_excluded": whole(float(prepared.excluded)),
         "n_events": round(total.events),
         "clusters": round(total.clusters) if params.errors == "cluster" else None,
         "itt": found[names[0]],
         "coefficients": found,
         "std_errors": "cluster" if params.errors == "cluster" else "score residuals",
         "iterations": fit.iterations,
-        "missing": {n: whole(float(m)) for n, m in zip(params.hazard.variables, total.missing, strict=True)},
+        "missing": {n: whole(float(m)) for n, m in zip(params.needed, prepared.missing, strict=True)},
     }
 
 

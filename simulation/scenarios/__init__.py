@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from simulation.scenarios.description import Asked, InvalidScenario, People, Problems, Scenario
 from simulation.scenarios.outcome import Outcome, Played
-from simulation.scenarios.playing import play
+from simulation.scenarios.playing import Where, play
 
-__all__ = ["Asked", "InvalidScenario", "Outcome", "People", "Played", "Problems", "Scenario", "play"]
+__all__ = ["Asked", "InvalidScenario", "Outcome", "People", "Played", "Problems", "Scenario", "Where", "play"]

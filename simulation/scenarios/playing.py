@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 from cohortium.analysis import find
 from cohortium.client import Network, Study, read_result
-from cohortium.errors import CohortiumError
+from cohortium.errors import CohortiumError, InvalidQuestion
 from cohortium.mentioned import variables_of
 from simulation import cohorts
 from simulation.cohorts.writing import write_dictionaries
@@ -21,19 +22,26 @@ from simulation.scenarios.description import Asked, Scenario
 from simulation.scenarios.outcome import Outcome, Played
 from simulation.scenarios.preparing import Prepared, prepare
 
+Where = Literal["here", "engine", "processes"]
 
-def play(scenario: Scenario, *, real: bool = False, folder: Path | None = None) -> Played:
+
+def play(scenario: Scenario, *, where: Where = "here", folder: Path | None = None) -> Played:
     """Make the cohorts, ask the questions, and tell what came of them.
 
-    With `real`, a coordinator and a node per holder are started as processes; with faults, these are killed and
-    stopped. Otherwise all is in this process; with faults, in virtual time over lines that lose and delay messages.
-    `folder` keeps the files. Raises CohortiumError if no holder's data can be read.
+    `processes`: a coordinator and a node per holder are started as processes; with faults, these are killed and
+    stopped. `engine`: on Flower's simulation engine, without faults. `here`: all is in this process; with faults, in
+    virtual time over lines that lose and delay messages. `folder` keeps the files.
+    Raises CohortiumError if no holder's data can be read.
     """
+    if where == "engine" and scenario.faults:
+        raise InvalidQuestion("Faults are played in this process or on real processes, not on Flower's engine.")
     with tempfile.TemporaryDirectory(prefix="cohortium-scenario-") as temporary:
         place = folder or Path(temporary)
         prepared = prepare(scenario, place / "data")
-        if real:
+        if where == "processes":
             return _over_processes(scenario, prepared, place)
+        if where == "engine":
+            return _on_engine(scenario, prepared)
         if scenario.faults:
             return _over_faulty_lines(scenario, prepared)
         return Played(scenario, _ask(scenario, _in_process(scenario, prepared), prepared), prepared.left_out)
@@ -41,6 +49,15 @@ def play(scenario: Scenario, *, real: bool = False, folder: Path | None = None) 
 
 def _in_process(scenario: Scenario, prepared: Prepared) -> Network:
     return network(prepared.data, policy=scenario.policy)
+
+
+def _on_engine(scenario: Scenario, prepared: Prepared) -> Played:
+    try:
+        from simulation.flower_engine import flower_network  # noqa: PLC0415 - an extra, and seconds to load
+    except ImportError:
+        raise InvalidQuestion("Flower's engine needs Ray: pip install 'cohortium[simulation]'.") from None
+    with flower_network(prepared.data, policy=scenario.policy) as net:
+        return Played(scenario, _ask(scenario, net, prepared), prepared.left_out)
 
 
 def _over_processes(scenario: Scenario, prepared: Prepared, folder: Path) -> Played:

@@ -138,9 +138,7 @@ def test_cohorts_without_an_estimate_say_why():
     frames["c1"] = frames["c1"].iloc[:9]  # fewer than the policy tells apart
     frames["c2"] = frames["c2"][frames["c2"]["sex"] == "f"]  # no effect of sex
     frames["c3"]["ill"] = frames["c3"]["sex"] == "m"  # separated
-    study = network(
-        frames, policy=Policy(min_people=1, min_cell=10, max_parameters_per_person=1, release_per_cohort=True)
-    ).study()
+    study = network(frames, policy=Policy.none().model_copy(update={"min_cell": 10})).study()
     result = study.glm(formula="ill ~ age + sex", family="binomial", by_cohort=True).result()
     sex, age = result.by_cohort["sex[m]"].cohorts, result.by_cohort["age"].cohorts
     assert sex["c0"].left_out.startswith("nobody with a value")

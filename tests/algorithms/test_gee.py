@@ -287,6 +287,14 @@ class TestWhateverTheData:
         close(errors(result), list(result.model_std_errors.values()), rtol=1e-14)
         assert "model standard errors" in result.tables()[0].title
 
+    def test_odds_ratios_have_a_table_of_their_own_without_the_intercept(self, ask):
+        result = ask_about(ask, people(), 3, "binomial", cohort_effect="common")
+        coefficients, ratios, *_ = result.tables()
+        assert ratios.title == "Odds ratios"
+        assert [row[0] for row in ratios.rows] == [row[0] for row in coefficients.rows if row[0] != "(Intercept)"]
+        close([row[1] for row in ratios.rows], np.exp([e.estimate for e in result.effects.values()]))
+        assert len(coefficients.columns) == 7
+
 
 class TestLimits:
     @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import statsmodels.formula.api as smf
 from datasets import named, split
 
 EXAMPLES = [
+    {"formula": "dead ~ age + sex", "family": "binomial", "intervals": "profile", "drop1": True},
     {"formula": "dead ~ age + sex", "family": "binomial", "by_cohort": True},
     {"formula": "bmi ~ age * arm", "family": "gaussian"},
     {"formula": "bmi ~ age * arm", "family": "gaussian", "cohort_effect": "common"},

@@ -358,6 +358,19 @@ class TestSmallCells:
             with pytest.raises(Refused, match="small cells"):
                 lexis_cells(node.data, params, boundaries=attack)
 
+    def test_the_ledger_is_told_who_ends_in_which_band(self):
+        frame, frames = self.frames(300)
+        node = next(iter(network(frames).service.nodes.values()))
+        values = {"formula": "Surv(days, ill) ~ 1", "age": "age", "time_unit": "days", "bands": [50.0, 60.0, 70.0]}
+        params = IncidenceRatesParams.bind(values, node.dictionary)
+        told = params.divides("lexis_cells", {"boundaries": np.array([0.0, 1.0])})
+        own = frames["c0"]
+        ends = own["age"] + own["days"] / 365.25
+        assert np.array_equal(told.codes(node.data), np.searchsorted([50, 70], ends))
+        assert params.divides("small_cells", {}) is None
+        assert hash(params) == hash(IncidenceRatesParams.bind(values, node.dictionary))
+        assert len(frame) == 300
+
     def test_a_kept_table_is_the_same_again(self):
         _, frames = self.frames(300)
         node = next(iter(network(frames, policy=self.POLICY).service.nodes.values()))

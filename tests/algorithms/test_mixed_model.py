@@ -390,10 +390,9 @@ class TestWhateverTheData:
         assert list(result.coefficients) == ["arm[b]", "arm[c]"]
 
     def test_strong_clustering_costs_no_digits(self, ask):
-        # Balanced, so that the variances are known in closed form; the clusters' variance is 10^10 times the other. A
-        # secure sum is exact to 10^-22 in units of the outcome's variance, so twelve decades would cost digits.
+        # Balanced, so that the variances are known in closed form; the clusters differ a million times more.
         rng = np.random.default_rng(0)
-        effects, noise = rng.normal(0, 1e5, 30), rng.normal(0, 1, (30, 4))
+        effects, noise = rng.normal(0, 1e6, 30), rng.normal(0, 1, (30, 4))
         frame = pd.DataFrame({"id": np.repeat(np.arange(30), 4), "y": (effects[:, None] + noise).ravel()})
         values = frame["y"].to_numpy().reshape(30, 4)
         within = values.var(axis=1, ddof=1).mean()

@@ -14,10 +14,13 @@ from lifelines import CoxPHFitter
 from typer.testing import CliRunner
 
 from algorithms.numerics.random_selection import commitment, joint_key, new_key, select
+from cohortium.dictionary import Dictionary, Variable
 from cohortium.errors import CannotEstimate, Collinear, FormulaError, InvalidQuestion, Refused
 from node import selection_console
+from node.config import DataSettings
 from node.console import app
 from node.disclosure import Policy
+from node.sources import Source, read
 from simulation import network
 
 HOLDERS = {"researcher": "11" * 32, "north": "22" * 32, "committee": "33" * 32}
@@ -68,6 +71,12 @@ def selected_by_keys(frame, keys=HOLDERS, share=0.4):
     _, stratum = np.unique(frame["region"], return_inverse=True)
     key = joint_key(keys, {holder: commitment(holder, k) for holder, k in keys.items()})
     return frame.assign(chosen=select(frame["pid"].to_numpy(float), stratum, share, key))
+
+
+def with_identifiers(frames):
+    """The dictionary of these cohorts, `pid` being what tells people apart."""
+    known = network(frames).service.dictionary()
+    return Dictionary(name="trial", version="1", variables={**known.variables, "pid": Variable(type="identifier")})
 
 
 class TestSelection:
@@ -158,6 +167,42 @@ class TestStages:
         frames["c0"] = pd.concat([frames["c0"], late], ignore_index=True)
         result = ask("trial_within_cohort", frames, **DESIGN, keys=HOLDERS, selected="chosen")
         assert result.verified is False
+
+    def test_participants_who_join_the_cohort_later_change_nothing(self, ask):
+        """Identifiers are text here, and are numbered anew with every participant who joins."""
+        frames = {}
+        for c, frame in split(people(seed=3), "mod3").items():
+            frame["pid"] = [f"LL-{p}" for p in frame["pid"]]
+            alone = network({c: frame}, with_identifiers({c: frame})).service.nodes[c].data
+            key = joint_key(HOLDERS, COMMITTED)
+            _, stratum = np.unique(frame["region"], return_inverse=True)
+            joined = frame.iloc[:30].assign(pid=[f"AA-{k}" for k in range(30)], age=20.0, chosen=False)
+            chosen = select(alone.keys_of("pid"), stratum, 0.4, key)
+            frames[c] = pd.concat([joined, frame.assign(chosen=chosen)], ignore_index=True)
+        asked = {**DESIGN, "keys": HOLDERS, "selected": "chosen", "where": "age > 25"}
+        assert ask("trial_within_cohort", frames, dictionary=with_identifiers(frames), **asked).verified is True
+
+    def test_a_few_without_an_outcome_stand_in_nobodys_way(self, ask):
+        frames = {c: selected_by_keys(f) for c, f in split(people(900, seed=2), "mod3").items()}
+        for frame in frames.values():
+            frame.loc[frame.index[:3], ["score", "time"]] = np.nan
+        asked = {**DESIGN, "keys": HOLDERS, "selected": "chosen", "balance": ["age"]}
+        for formula in ("score ~ age", "Surv(time, dead) ~ age"):
+            result = ask("trial_within_cohort", frames, **asked, formula=formula, policy=Policy())
+            assert (result.verified, result.n_outcome) == (True, 891)
+
+    def test_keys_do_not_choose_whom_an_effect_is_about(self, ask):
+        """A made-up key must not make up a random group, whose sums would tell more with every key."""
+        frames = {c: selected_by_keys(f) for c, f in split(people(seed=2), "mod3").items()}
+        other = dict.fromkeys(HOLDERS, "99" * 32)
+        committed = {holder: commitment(holder, key) for holder, key in other.items()}
+        asked = {**DESIGN, "selected": "chosen", "formula": "score ~ age"}
+        found = [
+            ask("trial_within_cohort", frames, **{**asked, "commitments": c}, keys=k)
+            for c, k in ((COMMITTED, HOLDERS), (committed, other))
+        ]
+        assert [result.verified for result in found] == [True, False]
+        assert found[0].itt == found[1].itt
 
     def test_of_a_handful_no_cohort_says_whether_a_key_selects_them(self, ask):
         frames = {c: selected_by_keys(f) for c, f in split(people(seed=4), "mod3").items()}
@@ -327,11 +372,21 @@ class TestAtTheCohort:
     """
 
     @pytest.fixture
-    def cohort(self, monkeypatch):
+    def cohort(self, monkeypatch, tmp_path):
         frame = people(200, seed=11)
-        data = network({"north": frame}).service.nodes["north"].data
-        monkeypatch.setattr(selection_console, "load", lambda _: (None, None, SimpleNamespace(data=data)))
-        return frame
+        frame["pid"] = [f"LL-{p}" for p in frame["pid"]]
+        dictionary = with_identifiers({"north": frame})
+        frame.to_csv(tmp_path / "people.csv", index=False)
+        given = DataSettings(source=str(tmp_path / "people.csv"))
+        loaded = read(Source(given.source, {}), dictionary)
+        monkeypatch.setattr(
+            selection_console, "load", lambda _: (SimpleNamespace(source=given.source, data=given), None, loaded)
+        )
+        _, stratum = np.unique(frame["region"], return_inverse=True)
+        eligible = frame["age"].to_numpy() >= 50
+        key = joint_key(HOLDERS, COMMITTED)
+        chosen = select(loaded.data.keys_of("pid")[eligible], stratum[eligible], 0.4, key)
+        return frame[eligible].assign(chosen=chosen)
 
     def _run(self, *arguments):
         return CliRunner().invoke(app, [str(a) for a in arguments])
@@ -347,11 +402,9 @@ class TestAtTheCohort:
         out = tmp_path / "selected.csv"
         done = self._run("select", self._trial(tmp_path), out)
         assert done.exit_code == 0, done.output
-        eligible = cohort[cohort["age"] >= 50]
-        chosen = selected_by_keys(eligible)
-        assert sorted(pd.read_csv(out)["identifier"]) == sorted(chosen.loc[chosen["chosen"], "pid"])
+        assert list(pd.read_csv(out)["pid"]) == list(cohort.loc[cohort["chosen"], "pid"])
         assert stat.S_IMODE(out.stat().st_mode) == 0o600
-        assert f"of {len(eligible)} eligible people" in done.output
+        assert f"of {len(cohort)} eligible people" in done.output
         assert self._run("select", self._trial(tmp_path), out).exit_code != 0  # never overwritten
 
     def test_before_the_keys_are_revealed_nobody_is_selected(self, cohort, tmp_path):
@@ -381,7 +434,7 @@ class TestBadInput:
             ({"selected": "chosen", "formula": "score ~ age + strata(region)"}, FormulaError, "does not take"),
             ({"selected": "chosen", "formula": "score ~ age", "std_errors": "cluster"}, InvalidQuestion, "go together"),
             ({"selected": "chosen", "formula": "score ~ age", "family": "binomial"}, FormulaError, "binary outcome"),
-            ({"identifier": "age"}, InvalidQuestion, "goes by an integer"),
+            ({"identifier": "age"}, InvalidQuestion, "goes by an identifier, or an integer"),
             ({"keys": HOLDERS, "commitments": COMMITTED}, InvalidQuestion, "give `identifier`"),
             ({"commitments": {"a": "short"}}, InvalidQuestion, "commitments"),
             ({"strata": ["age"]}, InvalidQuestion, "does not divide people"),

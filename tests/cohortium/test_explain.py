@@ -83,7 +83,7 @@ def test_every_rule_of_a_policy_is_in_the_table():
 
 def test_who_refuses_is_told_only_of_rules_that_do_not_look_at_the_rows():
     withheld = {"min_cell", "max_cell_share"}  # nothing is refused: the cells are marked, and the marks are masked
-    blind = {"approval", "insecure", "max_rounds", "release_per_cohort"}
+    blind = {"approval", "insecure", "max_rounds", "privacy_budget", "release_per_cohort"}
     assert Policy.model_fields.keys() - set(VOTING) == withheld | blind | {"budget_warn"}
 
 

@@ -84,4 +84,5 @@ def test_problems_become_the_same_errors_again():
 
 
 def test_final_states():
-    assert [s for s in JobState if not s.is_final] == [JobState.submitted, JobState.running]
+    unfinished = [JobState.submitted, JobState.awaiting_approval, JobState.running]
+    assert [s for s in JobState if not s.is_final] == unfinished

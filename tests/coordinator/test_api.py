@@ -109,7 +109,8 @@ def test_a_job_from_submission_to_result(ada, wait_until):
     job_id = submitted(ada)
     view = wait_until(lambda: (v := ada.get(f"/jobs/{job_id}").json())["state"] == "finished" and v)
     assert view["cohorts"] == ["north", "south", "west"]
-    assert view["params"] == {"variable": "x", "rounds": 2, "trouble": "", "formula": None}
+    own = {"variable": "x", "rounds": 2, "trouble": "", "formula": None}
+    assert view["params"] == own | {"where": None, "complete": []}
     result = ada.get(f"/jobs/{job_id}/result")
     assert result.headers["content-type"] == "application/json"
     assert result.json()["totals"] == [21.0, 147.0]
@@ -173,6 +174,7 @@ PRIVATE = [
     ("GET", "/cohorts"),
     ("GET", "/variables"),
     ("GET", "/dictionary"),
+    ("GET", "/twins"),
     ("GET", "/analyses"),
     ("GET", "/analyses/tally"),
     ("POST", "/jobs"),

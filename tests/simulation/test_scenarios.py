@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cohortium.errors import CohortiumError, Refused
+from cohortium.errors import CohortiumError, InvalidQuestion, Refused
 from simulation import cohorts, network
 from simulation.console import app
 from simulation.faults.schedule import COORDINATOR, MESSAGE, NODE
@@ -55,6 +55,18 @@ def played(small):
 
 # A coordinator that dies ends its threads by SystemExit.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+def test_on_flowers_engine_it_is_the_same_to_the_last_bit(small, played):
+    found = play(small, where="engine")
+    assert len(found.outcomes) == len(played.outcomes) == 3
+    assert [o.bits for o in found.outcomes] == [o.bits for o in played.outcomes]
+
+
+def test_the_engine_plays_no_faults(tmp_path):
+    dead = '[[faults]]\nkind = "dead"\ncohort = "workers"\n'
+    with pytest.raises(InvalidQuestion, match="Faults"):
+        play(scenario(more=dead, folder=tmp_path), where="engine")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
@@ -198,7 +210,7 @@ lasts = 0.5
 [[faults]]
 kind = "reordered"
 """
-    real = play(scenario(more=faults, folder=tmp_path), real=True, folder=tmp_path / "kept")
+    real = play(scenario(more=faults, folder=tmp_path), where="processes", folder=tmp_path / "kept")
     assert [o.bits for o in real.outcomes] == [o.bits for o in played.outcomes]
     assert real.notes[0].startswith("Left out")
     assert (tmp_path / "kept" / "run" / "coordinator.log").is_file()
