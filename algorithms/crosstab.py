@@ -24,7 +24,7 @@ from algorithms.numerics.mantel_haenszel import (
     homogeneity_sums,
     stratum_sums,
 )
-from algorithms.numerics.withholding import withhold
+from algorithms.numerics.withholding import withhold_strata
 from cohortium.analysis import Confidence, Params, Question, Rounds, analysis, ask
 from cohortium.data import Data
 from cohortium.errors import InvalidQuestion, Refused
@@ -126,9 +126,10 @@ def cells(data: Data, params: CrosstabParams) -> Cells:
     n = table.sum()
     too_few = params.by_cohort and 0 < n < least
     summed = params.by_cohort and not too_few
+    shown, strata = withhold_strata(table, least)
     return Cells(
-        table=withhold(table.sum(axis=0)[None], least, total=params.by_cohort)[0],
-        strata=withhold(table, least, total=params.by_cohort),
+        table=shown,
+        strata=strata,
         missing=np.array(len(data) - n),
         n=n if summed else 0.0,
         within=stratum_sums(table) if summed else np.zeros(SUMS),

@@ -29,6 +29,7 @@ from algorithms.numerics.order_statistics import (
 )
 from algorithms.numerics.preparation import Spread
 from algorithms.numerics.standing_out import StandingOut, together
+from algorithms.numerics.withholding import withhold
 from cohortium import report
 from cohortium.analysis import Params, Rounds, analysis, ask
 from cohortium.data import Data
@@ -136,7 +137,8 @@ def totals(data: Data, params: DescribeParams) -> Totals:
     widest = max((len(levels) for levels in params.categories.values()), default=0)
     cells = np.zeros((len(params.categories), widest + 1))
     for row, (name, levels) in zip(cells, params.categories.items(), strict=True):
-        row[: len(levels)], row[-1] = _level_counts(data, name, len(levels))
+        counts, row[-1] = _level_counts(data, name, len(levels))
+        row[: len(levels)] = withhold(counts, data.least_group)
     ending, beginning = sections(data, params, first_thresholds(params))
     return Totals(
         rows=len(data),

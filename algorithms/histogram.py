@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from algorithms.numerics.expressions import value_codes, value_levels
 from algorithms.numerics.groups import EVERYBODY, Groups, refuse_repeats, tally, whole
+from algorithms.numerics.withholding import withhold
 from cohortium import report
 from cohortium.analysis import Divided, Params, Rounds, analysis, ask
 from cohortium.data import Data
@@ -109,10 +110,11 @@ def cells(data: Data, params: HistogramParams) -> Cells:
     if collected:
         for block in data.blocks([params.variable, *params.groups.variables]):
             counts += tally(_cells(params, block), counts.size).reshape(counts.shape)
+    counts, people = withhold(counts, data.least_group), counts.sum()
     return Cells(
         cells=counts[:, 1:-1],
         outside=counts[:, [0, -1]],
-        missing=np.array(len(data) - counts.sum()),
+        missing=np.array(len(data) - people),
         asked=1.0,
         collected=float(collected),
     )

@@ -10,6 +10,7 @@ from algorithms.numerics.expressions import value_codes
 from algorithms.numerics.groups import Groups, tally
 from algorithms.numerics.preparation import Spread
 from algorithms.numerics.standing_out import StandingOut, together
+from algorithms.numerics.withholding import withhold
 from cohortium.data import Data
 from cohortium.evidence import Evidence
 from cohortium.quantities import Array
@@ -69,6 +70,6 @@ def level_cells(data: Data, categories: Mapping[str, tuple[str, ...]], groups: G
                 code = value_codes(block, name) * len(groups) + groups.codes(block)
                 cell[: len(levels)] += tally(code, len(levels) * len(groups)).reshape(len(levels), len(groups))
         cell[-1] = total - cell.sum(axis=0)
-        small = (cell[:-1] > 0) & (cell[:-1] < data.least_group)
-        cell[-1, small.any(axis=0)] = np.nan
+        cell[: len(levels)] = withhold(cell[: len(levels)], data.least_group)
+        cell[-1, np.isnan(cell[:-1]).any(axis=0)] = np.nan
     return cells

@@ -48,6 +48,7 @@ class Preparation(Sums):
 def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Preparation:
     """One cohort's preparation. `profiled`: it keeps an intercept of its own, and adds nothing if that explains all."""
     columns, outcome, concentration = Spread(design.width), Spread(1), Concentration()
+    standing = Concentration((2 * design.has_offset,))
     weights = outcomes = exposure = offsets = saturated = constant = 0.0
     for block in data.blocks(design.variables):
         y = design.response(block)
@@ -55,6 +56,9 @@ def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Pr
         outcome.add(y[:, None])
         weight, offset = design.weight(block), design.offset(block)
         concentration.add(np.ones_like(y) if weight is None else weight)
+        if offset is not None:
+            own = np.column_stack([_exposures(offset), offset])
+            standing.add(own if weight is None else own * weight[:, None])
         # Weights are added up as the weighted outcomes are, so that if everybody has the event the two are the same.
         weights, outcomes = weights + weighted(np.ones_like(y), weight), outcomes + weighted(y, weight)
         offsets += 0.0 if offset is None else weighted(offset, weight)
@@ -79,7 +83,12 @@ def prepare(data: Data, design: Design, family: Family, *, profiled: bool) -> Pr
         constant=used * constant,
         contributing=float(columns.n > 0 and not silent),
         silent=float(silent),
-        evidence=Evidence(weights=concentration.shares, columns=columns_of(data, design)),
+        evidence=Evidence(
+            weights=concentration.shares,
+            magnitudes=standing.shares,
+            names=("exp(offset)", "offset") if design.has_offset else (),
+            columns=columns_of(data, design),
+        ),
     )
 
 
@@ -172,5 +181,9 @@ def must_vary(design: Design, constant: Array) -> None:
 
 def _exposure(block: Data, offset: Array | None, weight: Array | None) -> float:
     """Sum of exp(offset), as person-time; an infinite one does not leave the node."""
+    return weighted(np.ones(len(block)) if offset is None else _exposures(offset), weight)
+
+
+def _exposures(offset: Array) -> Array:
     with np.errstate(over="ignore"):
-        return weighted(np.ones(len(block)) if offset is None else np.exp(offset), weight)
+        return np.asarray(np.exp(offset))

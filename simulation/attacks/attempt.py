@@ -113,25 +113,27 @@ class Attempt:
             raise self._blocked(error) from None
         return returned[0]
 
-    def watch(self, analysis: str, cohorts: Sequence[str] | None = None, **params: Any) -> Heard:
+    def watch(self, analysis: str, last: str = "", **params: Any) -> Heard:
         """The totals that an honest analysis asks for, by statistic (the first of each): a curious coordinator's view.
 
-        What becomes of it does not matter: an analysis that fails, or is refused, has told what came before that.
+        What becomes of it does not matter: an analysis that fails, or is refused, has told what came before that. It is
+        left after the statistic `last`, for an attacker in a hurry.
         """
         seen = Heard()
 
         def listening(bound: Params) -> Generator[Question, Any, Heard]:
             honest, answer = find(analysis).run(bound), None
             try:
-                while True:
+                while last not in seen:
                     question = honest.send(answer)
                     answer = yield question
                     seen.setdefault(question.statistic, answer)
             except (StopIteration, CohortiumError):
-                return seen
+                pass
+            return seen
 
         with contextlib.suppress(Blocked):
-            self.drive(analysis, listening, cohorts, **params)
+            self.drive(analysis, listening, **params)
         return seen
 
     def _blocked(self, error: CohortiumError) -> Blocked:

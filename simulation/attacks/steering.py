@@ -16,6 +16,7 @@ from simulation.attacks.attack import attack
 from simulation.attacks.attempt import Attempt, Blocked, Rounds, shown
 
 STEP = "METHODS R12; Gambs et al. (2012); Boenisch et al. (2023), When the curious abandon honesty, EuroS&P"
+PATIENCE = 8
 NO_KNOTS = np.zeros((0, 7))
 
 
@@ -119,14 +120,18 @@ def many_folds(at: Attempt) -> dict[str, float]:
     folds, row, rows = 3, int(at.target.known["row"]), int(at.target.known["rows"])
     equations: list[Array] = []
     totals: list[Array] = []
+    refused = 0
     for seed in range(3 * rows):
         asked: dict[str, Any] = {"formula": "income ~ age", "cohort_effect": "common", "folds": folds, "seed": seed}
         try:
             totals.append(at.drive("elastic_net", _test_sums, **asked))
         except Blocked:
-            if not totals or seed == 3 * rows - 1:
+            # A fold may by chance be of too few people; what never is answered again is refused for good.
+            refused += 1
+            if refused > PATIENCE:
                 raise
             continue
+        refused = 0
         equations.append((fold_numbers(rows, folds, seed) == np.arange(folds)[:, None]).astype(float))
         if len(totals) * (folds - 1) > rows + 2:
             break

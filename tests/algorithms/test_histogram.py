@@ -114,8 +114,8 @@ def test_levels(ask):
 def test_withheld_cells_are_said_and_no_total_gives_them_away(ask):
     frame = pd.DataFrame({"x": [1.0] * 40 + [7.0] * 3 + [13.0] * 30})
     result = ask("histogram", split(frame, "mod3"), dictionary=KNOWN, policy=Policy(), variable="x", bins=10)
-    assert result.counts[:3] == (40, None, 30)
-    assert result.n == 70
+    assert result.counts[:3] == (40, None, None), "how many there are is told elsewhere"
+    assert result.n == 40
     assert {b.share for b in result["all"]} == {None}
     assert any("Withheld" in w for w in result.warnings)
     assert "withheld" in result.summary()

@@ -191,9 +191,10 @@ class TestUnderThePolicyOfACohort:
         assert (x["f"].n, x["u"].n, x["u"].mean) == (183, None, None)
         pooled = pd.concat(self.frames().values())
         close(x["f"].mean, pooled.loc[pooled["by"] == "f", "x"].mean())
-        assert arm["f"].counts == {"a": 90, "b": 90, "c": None}
+        # Margins are told elsewhere: beside the seven, as many go as make ten, in every line.
+        assert arm["f"].counts == {"a": None, "b": None, "c": None}
         assert (arm["f"].n, arm["f"].missing) == (None, None)  # either would tell the withheld cell
-        assert arm["m"].proportions["a"] == 0.5
+        assert arm["m"].counts == {"a": None, "b": 90, "c": None}
         assert result["x"].overall.mean is None
         assert (result["x"].smd, result["x"].comparison, result["arm"].smd) == (None, None, None)
         assert any("Withheld" in w and "x, arm" in w for w in result.warnings)
