@@ -154,6 +154,14 @@ RULES: Final[dict[str, Rule]] = {
         "ask about a group that differs by more.",
         votes=True,
     ),
+    "unfit_data": Rule(
+        Whose.node,
+        "Some cohort's values do not fit what is asked of them, or its node could not work it out. Which it is, and "
+        "whose, would say something of single rows.",
+        "Check the formula against the dictionary: log() and weights need values above zero, times must not end "
+        "before they begin, orders must not repeat. A cohort's operator finds in its journal whether it was that one.",
+        votes=True,
+    ),
     "budget_warn": Rule(
         Whose.policy,
         "The more figures a study is told, the nearer they come to telling what single people's values are.",
@@ -164,6 +172,7 @@ RULES: Final[dict[str, Rule]] = {
         "Enough figures about the same people determine their values, whatever each figure says by itself.",
         "Ask for smaller models, fewer groups and coarser grids; the same question asked again costs nothing. A new "
         "question is for the data access committee, as a new study.",
+        votes=True,
     ),
     # What is asked, and of whom
     "release_per_cohort": Rule(
@@ -194,6 +203,9 @@ RULES: Final[dict[str, Rule]] = {
     ),
 }
 """The rules by the name that a refusal gives (`Refused.rule`); a policy's are its fields."""
+
+UNFIT: Final = "unfit_data"
+"""The rule by which a node refuses whatever it cannot compute of its rows, though it could of nobody's."""
 
 VOTING: Final = tuple(sorted(name for name, rule in RULES.items() if rule.votes))
 """The rules that are voted on, in the order of the votes in an answer."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from cohortium.errors import NodeFailed, Refused
 from cohortium.fixed_point import LIMB, Limbs
-from cohortium.rules import RULES, VOTING
+from cohortium.rules import RULES, VOTING, Whose
 
 REFUSED: Final = ".refused"
 """Where the votes are in an answer: first, since no field's name comes before it."""
@@ -53,4 +53,6 @@ def refusal(rules: list[str]) -> Refused:
     """The refusal by one cohort or more, in words that are constant per rule."""
     names = " and ".join(f"`{rule}`" for rule in rules)
     told = " ".join(dict.fromkeys(text for rule in rules for text in (RULES[rule].why, RULES[rule].instead)))
-    return Refused(f"The policy of one or more cohorts forbids this ({names}). {told}", rule=rules[0])
+    by_policy = all(RULES[rule].whose is Whose.policy for rule in rules)
+    who = "The policy of one or more cohorts forbids this" if by_policy else "One or more cohorts do not answer this"
+    return Refused(f"{who} ({names}). {told}", rule=rules[0])

@@ -210,11 +210,19 @@ class CohortNode:
     def _covered(self, variables: tuple[str, ...] | Literal["all"]) -> Data:
         return self.data if variables == "all" else self._part(self.data, variables)
 
-    def blank(self, analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> dict[str, Array]:
+    def blank(
+        self,
+        analysis: str,
+        statistic: str,
+        params: Params,
+        broadcast: Mapping[str, Array],
+        variables: tuple[str, ...] | Literal["all"] = "all",
+    ) -> dict[str, Array]:
         """What an empty cohort answers: an answer's names and shapes, which do not depend on the rows."""
         function = find(analysis).statistic(statistic)
         nobody = self.data.subset(np.zeros(len(self.data), dtype=np.bool_))
-        return encode(function(nobody, params, **_arguments(function, broadcast)))
+        part = nobody if variables == "all" else nobody.only(variables)
+        return encode(function(part, params, **_arguments(function, broadcast)))
 
     def _rows(self, params: Params, variables: tuple[str, ...] | Literal["all"]) -> tuple[Data, list[Asked]]:
         """The rows that the question is about, with the columns that it may read, and what was asked to choose them.

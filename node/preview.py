@@ -31,6 +31,8 @@ from node.disclosure import Policy, check_company, check_per_cohort
 from node.ledger import Ledger
 from node.releases import Asker
 
+SILENT: Final = {"approval", "budget_warn", "privacy_budget"}
+"""Settings of a policy that forbid nothing, and the account of noise, which is charged as the noise is drawn."""
 MOST_ROUNDS: Final = 200
 """Rounds after which a rehearsal has shown enough."""
 
@@ -154,9 +156,31 @@ class _Job:
 
     def outcomes(self, question: Question) -> tuple[Outcome, ...]:
         """What each rule of the node's policy says, taken by itself; those that ask for nothing are left out."""
-        free = Policy.none().model_dump()
+        free, compared = Policy.none().model_dump(), self._compared(question)
         active = {name: value for name, value in self.node.policy.model_dump().items() if value != free[name]}
-        return tuple(self._outcome(question, rule, value) for rule, value in active.items() if rule != "approval")
+        return tuple(
+            Outcome(rule, value, compared[rule]) if rule in compared else self._outcome(question, rule, value)
+            for rule, value in active.items()
+            if rule not in SILENT
+        )
+
+    def _compared(self, question: Question) -> dict[str, str]:
+        """The refusals, by rule, of what looks at earlier answers.
+
+        What they let pass is entered, so they are asked together; the budget comes first and enters nothing it refuses.
+        """
+        limits = {rule: getattr(self.node.policy, rule) for rule in ("budget_refuse", "min_difference")}
+        refusals: dict[str, str] = {}
+        while limits:
+            try:
+                self.released(question, Policy.none().model_copy(update=limits), compared=True)
+            except Refused as refused:
+                refusals[refused.rule] = refused.message
+                if refused.rule == "budget_refuse":
+                    del limits["budget_refuse"]
+                    continue
+            break
+        return refusals
 
     def _outcome(self, question: Question, rule: str, threshold: Any) -> Outcome:
         alone = Policy.none().model_copy(update={rule: threshold})
@@ -165,7 +189,7 @@ class _Job:
                 check_per_cohort(alone)
             else:
                 check_company(alone, len(self.request.job.cohorts))
-            arrays = self.released(question, alone, compared=rule == "min_difference")
+            arrays = self.released(question, alone)
         except Refused as refused:
             return Outcome(rule, threshold, refused.message)
         return Outcome(rule, threshold, withheld=_withheld(arrays))

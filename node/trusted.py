@@ -22,8 +22,10 @@ from cohortium.documents import Answer, Job, Roster
 from cohortium.errors import (
     AlreadyAnswered,
     AwaitingApproval,
+    CannotEstimate,
     CohortiumError,
     InvalidQuestion,
+    NodeFailed,
     NotPermitted,
     Problem,
     Refused,
@@ -42,7 +44,7 @@ from cohortium.messages import (
     Undecided,
 )
 from cohortium.quantities import Array
-from cohortium.rules import VOTING
+from cohortium.rules import UNFIT, VOTING
 from cohortium.secure_sum import Vector, mask, unmasked
 from cohortium.signing import MAX_AGE, Mandate, Signed, check_variables, sign, verify_mandate, verify_roster
 from node.answer import CohortNode, problem_of, tells_apart
@@ -137,17 +139,14 @@ class TrustedNode:
         try:
             params = self._entitled(asked, mandate)
             check_approval()
-            vector, voted = self._vector(asked, params, mandate)
+            vector, problem = self._vector(asked, params, mandate)
         except AwaitingApproval:
             raise
         except Exception as error:
-            problem: Problem | None = problem_of(error, asked)
+            problem = problem_of(error, asked)
             reply = AnswerMessage(problem=problem).to_bytes()
         else:
-            problem, what = (
-                voted.problem() if voted else None,
-                {"vector": vector.digest(), "entries": vector.layout.size},
-            )
+            what = {"vector": vector.digest(), "entries": vector.layout.size}
             reply = self._signed(asked, digest, vector)
         event = "answered"
         if problem is not None:
@@ -169,6 +168,7 @@ class TrustedNode:
 
     def _entitled(self, asked: Asked, mandate: Mandate) -> Params:
         """The bound parameters, if permit and policy allow this to be asked at all. Looks at no data."""
+        check_round(self.node.policy, asked.round)
         if _is_alone(asked) or tells_apart(asked.analysis, asked.statistic, len(asked.cohorts)):
             check_per_cohort(self.node.policy)
             if not mandate.permit.options.release_per_cohort:
@@ -185,22 +185,24 @@ class TrustedNode:
             raise NotPermitted("The permit allows answers with noise only: ask for `private_summary`.")
         return params
 
-    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Refused | None]:
-        """What is sent, and the refusal that it is a vote of, if it is: nobody else can tell one from the other."""
+    def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Problem | None]:
+        """What is sent, and the problem that it is a vote of, if it is: nobody else can tell one from the other."""
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
         budget = min(mandate.permit.options.privacy_budget, self.node.policy.privacy_budget)
         grant = Grant(mandate.job.study, asked.job, budget, 1 if _is_alone(asked) else len(asked.cohorts))
-        question, voted = (asked.analysis, asked.statistic, params, asked.broadcast), None
-        try:
-            arrays = self.node.compute(*question, mandate.permit.variables, asker=asker, grant=grant)
-        except Refused as refused:
-            if _is_alone(asked) or refused.rule not in VOTING:
-                raise
-            arrays, voted = self.node.blank(*question), refused
+        question = asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables
+        compute = partial(self.node.compute, *question, asker=asker, grant=grant)
         if _is_alone(asked):
-            return unmasked(arrays), None
-        pairs, rule = self._pairs(mandate.roster, asked.cohorts), voted.rule if voted else None
-        return mask(arrays, asked, pairs, at_least=2, refused_by=rule), voted
+            return unmasked(compute()), None
+        pairs = self._pairs(mandate.roster, asked.cohorts)
+        try:
+            return mask(compute(), asked, pairs, at_least=2), None
+        except Exception as error:
+            if not _may_tell_of_rows(error):
+                raise
+            rule, problem = getattr(error, "rule", UNFIT), problem_of(error, asked)
+        # What goes wrong with nobody's rows too says nothing of them: it is raised here, and told openly.
+        return mask(self.node.blank(*question), asked, pairs, at_least=2, refused_by=rule), problem
 
     def _tells_alone(self, mandate: Mandate) -> bool:
         """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""
@@ -268,6 +270,13 @@ class TrustedNode:
             log.error("audit", problem="the coordinator's audit is shorter than it was")
             self.memory.note("the coordinator's audit was cut off", number=greeting.head.number, seen=before.number)
         self.memory.witness(COORDINATOR, greeting.head)
+
+
+def _may_tell_of_rows(error: Exception) -> bool:
+    """Whether that it came may depend on the rows, so that it is not told whose node it was."""
+    if isinstance(error, Refused):
+        return error.rule in VOTING
+    return isinstance(error, InvalidQuestion | NodeFailed | CannotEstimate) or not isinstance(error, CohortiumError)
 
 
 def _is_alone(asked: Asked) -> bool:

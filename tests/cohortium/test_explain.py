@@ -22,7 +22,7 @@ from cohortium.errors import (
 )
 from cohortium.explain import explain, explain_job
 from cohortium.messages import JobState, JobView, Progress
-from cohortium.rules import KINDS, RULES, Whose
+from cohortium.rules import KINDS, RULES, VOTING, Whose
 from node.disclosure import Policy
 
 HOUSE = Path(cohortium.__file__).parents[1]
@@ -79,6 +79,12 @@ def test_every_rule_that_code_can_raise_is_in_the_table():
 
 def test_every_rule_of_a_policy_is_in_the_table():
     assert not Policy.model_fields.keys() - RULES.keys()
+
+
+def test_who_refuses_is_told_only_of_rules_that_do_not_look_at_the_rows():
+    withheld = {"min_cell", "max_cell_share"}  # nothing is refused: the cells are marked, and the marks are masked
+    blind = {"approval", "insecure", "max_rounds", "privacy_budget", "release_per_cohort"}
+    assert Policy.model_fields.keys() - set(VOTING) == withheld | blind | {"budget_warn"}
 
 
 def test_every_error_has_an_explanation():

@@ -206,6 +206,15 @@ def test_the_ledger_is_asked_and_not_written_to(tmp_path):
     assert not list(tmp_path.glob(".preview-*"))
 
 
+def test_the_budget_is_asked_as_well(tmp_path):
+    desk = Desk(tmp_path, budget_refuse=1e-4)
+    request, _ = desk.put("describe", variables=["x"])
+    with copied(tmp_path / "ledger.db") as ledger:
+        shown = preview(CohortNode("north", data(0), desk.policy, ledger), request)
+    assert refusals(shown) == {"budget_refuse"}
+    assert "min_difference" in {outcome.rule for outcome in shown.outcomes}
+
+
 def test_another_dictionary_cannot_be_previewed(desk):
     request, _ = desk.put("glm", formula="y ~ x", family="gaussian")
     other = DICTIONARY.model_validate(DICTIONARY.model_dump() | {"version": "2"})

@@ -199,6 +199,14 @@ def test_two_cohorts_need_the_insecure_policy(tmp_path):
     assert add_masked(Total, vectors).n == 40
 
 
+def test_a_job_is_answered_for_so_many_rounds_only(tmp_path):
+    net = Net(tmp_path, Policy(max_rounds=3))
+    job = net.job()
+    assert vector(net.ask("north", net.question(job, round=3)))
+    refusal = problem(net.ask("north", net.question(job, round=4)))
+    assert (refusal.kind, refusal.rule) == ("Refused", "max_rounds")
+
+
 @pytest.mark.parametrize(
     ("policy", "permitted", "kind"), [(False, True, "Refused"), (True, False, "NotPermitted"), (True, True, None)]
 )

@@ -77,6 +77,24 @@ def test_what_does_not_look_at_the_rows_names_the_cohort(net):
     assert problem(net.ask("north", net.question(single))).rule == "release_per_cohort"
 
 
+@pytest.mark.parametrize("scale", [17.0, 1e300])
+def test_what_goes_wrong_with_its_own_rows_only_is_a_vote_too(net, scale):
+    """Whether an error comes, in a cohort that is named, is an answer to a question about single rows."""
+    job = net.job()
+    with pytest.raises(Refused) as refused:
+        put(net, job, scale=scale)
+    assert (refused.value.rule, refused.value.cohort) == ("unfit_data", None)
+    assert "somebody" not in refused.value.message
+    (entry,) = [e for e in net.events("north") if e.event == "refused"]
+    assert entry.details["kind"] == "NodeFailed"
+    assert "somebody" not in entry.details["why"]
+
+
+def test_what_goes_wrong_with_nobodys_rows_too_is_told_openly(net):
+    reply = problem(net.ask("north", net.question(net.job()), scale=13.0))
+    assert (reply.kind, "reference" in reply.message) == ("NodeFailed", True)
+
+
 def test_a_cohorts_own_figures_are_refused_under_its_name(tmp_path):
     net = Net(tmp_path, Policy(release_per_cohort=True, min_people=100))
     reply = net.ask("north", net.question(net.job(("north",))))

@@ -39,6 +39,8 @@ class Total(Sums):
 def total(data: Data, params: TotalParams, scale: float) -> Total:
     if scale == 13:
         raise ValueError("whatever")
+    if scale == 17 and len(data):
+        raise ValueError("a value of somebody's")
     if scale == 7:
         data["y"].sum()
     evidence = Evidence(weights=Plain("a scale"))
