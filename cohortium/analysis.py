@@ -106,6 +106,9 @@ class Params(BaseModel):
         """
         return None
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # lists among the fields have no hash of their own
+
     def check(self) -> None:
         """What a field alone cannot tell; runs once bound. Raises InvalidQuestion."""
 

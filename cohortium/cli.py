@@ -181,6 +181,12 @@ def cohorts(as_json: AsJson = False) -> None:
 
 
 @app.command(cls=Connected)
+def budget(study: Annotated[str, typer.Argument(help="Name of the study.")], as_json: AsJson = False) -> None:
+    """Say how much each cohort may still tell a study."""
+    show(network().study(study).budget(), as_json)
+
+
+@app.command(cls=Connected)
 def variables(
     search: Annotated[str, typer.Argument(help="Part of a name or label, in English or Dutch.")] = "",
     as_json: AsJson = False,

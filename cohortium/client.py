@@ -10,18 +10,18 @@ or a network inside this very process (`simulation`).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from cohortium.analysis import Analysis, Params, find, registry
+from cohortium.analysis import find, registry
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, JobCancelled, UnknownName
 from cohortium.explain import Explanation, explain_job
-from cohortium.listing import Listing, analysis_row, cohort_row, job_row, variable_row
+from cohortium.listing import Listing, analysis_row, budget_row, cohort_row, job_row, variable_row
 from cohortium.messages import (
     AnalysisView,
     CohortView,
@@ -33,6 +33,7 @@ from cohortium.messages import (
     VariableView,
 )
 from cohortium.result import Result
+from cohortium.study_methods import method
 from cohortium.twin import Twin
 
 
@@ -133,9 +134,12 @@ class Network:
         """What this network can compute."""
         return Listing("Analyses", self.service.analyses(), analysis_row)
 
-    def study(self, name: str = "unnamed", cohorts: Sequence[str] | None = None) -> Study:
-        """The study on whose behalf questions are asked, of all cohorts or of those named."""
-        return Study(self.service, name, cohorts)
+    def study(self, name: str = "unnamed", cohorts: Sequence[str] | None = None, **rows: Any) -> Study:
+        """The study on whose behalf questions are asked, of all cohorts or of those named.
+
+        `where` and `complete` choose its people once: every question that says nothing else is about those (see Study).
+        """
+        return Study(self.service, name, cohorts, **rows)
 
     def jobs(self) -> Listing[Job]:
         """The jobs that you may see, the latest first."""
@@ -154,18 +158,33 @@ class UnknownAnalysis(UnknownName, AttributeError):
 
 
 class Study:
-    """Asks questions. Every analysis is a method: `study.glm(formula="bmi ~ age")`; `dir(study)` lists them."""
+    """Asks questions. Every analysis is a method: `study.glm(formula="bmi ~ age")`; `dir(study)` lists them.
 
-    def __init__(self, service: Service, name: str, cohorts: Sequence[str] | None = None) -> None:
+    With `where` and `complete`, every question is about the same people: a cohort refuses to tell of two groups that
+    differ by a few, as those with a value for one model do from those with a value for the next.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        name: str,
+        cohorts: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        complete: Sequence[str] = (),
+    ) -> None:
         self.service = service
         self.name = name
         self.cohorts = tuple(cohorts) if cohorts is not None else None
+        chosen = {"where": where, "complete": list(complete)}
+        self.rows = {name: value for name, value in chosen.items() if value}
 
     def run(self, analysis: str, /, *, cohorts: Sequence[str] | None = None, **params: Any) -> Job:
         """Submit `analysis` with its parameters, to the cohorts named or else those of the study.
 
         Raises UnknownName, FormulaError or InvalidQuestion; most of what can be wrong is told before anything is sent.
         """
+        params = self.rows | params
         find(analysis).params.parse(params)
         asked = tuple(cohorts) if cohorts is not None else self.cohorts
         try:
@@ -174,11 +193,18 @@ class Study:
             raise InvalidQuestion.from_validation(error) from None
         return Job(self.service, self.service.submit(request))
 
+    def budget(self) -> Listing[CohortView]:
+        """How much each cohort may still tell this study: most of it (open), little (low), or hardly anything (spent).
+
+        What a job takes depends on its rounds and parameters; docs/analyses/COSTS.md has an example of each analysis.
+        """
+        return Listing(f"What {self.name} may still be told", self.service.cohorts(), partial(budget_row, self.name))
+
     def __getattr__(self, name: str) -> Callable[..., Job]:
         if name.startswith("_"):
             raise AttributeError(name)
         try:
-            return _method(self, find(name))
+            return method(self, find(name))
         except UnknownName as error:
             raise UnknownAnalysis(error.message) from None
 
@@ -276,30 +302,3 @@ def _why(view: JobView) -> CohortiumError:
 
 def _as_json(params: dict[str, Any]) -> dict[str, Any]:
     return {name: to_jsonable_python(value, fallback=str) for name, value in params.items() if value is not None}
-
-
-def _method(study: Study, analysis: Analysis[Any, Any]) -> Callable[..., Job]:
-    def ask(**params: Any) -> Job:
-        return study.run(analysis.name, **params)
-
-    ask.__name__ = analysis.name
-    ask.__qualname__ = f"Study.{analysis.name}"
-    ask.__doc__ = describe(analysis)
-    ask.__signature__ = _signature(analysis.params)  # type: ignore[attr-defined]
-    return ask
-
-
-def _signature(params: type[Params]) -> inspect.Signature:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    # The annotation without its bounds: those are in the description.
-    types = {name: field.annotation for name, field in params.model_fields.items()}
-    parameters = inspect.signature(params).parameters
-    own = [parameters[name].replace(kind=keyword, annotation=types[name]) for name in params.told()]
-    cohorts = inspect.Parameter("cohorts", keyword, default=None, annotation=Sequence[str] | None)
-    return inspect.Signature([*own, cohorts], return_annotation=Job)
-
-
-def describe(analysis: Analysis[Any, Any]) -> str:
-    """An analysis and its parameters, as help() shows them."""
-    fields = analysis.params.told().items()
-    return "\n".join([analysis.doc, "", *(f"{name}: {field.description or ''}" for name, field in fields)])

@@ -44,6 +44,11 @@ def cohort_row(view: CohortView) -> dict[str, Any]:
     return {"cohort": view.name, "title": view.title, "status": status, "variables": collected}
 
 
+def budget_row(study: str, view: CohortView) -> dict[str, Any]:
+    """A cohort, and how much it may still tell a study."""
+    return {"cohort": view.name, "title": view.title, "budget": view.budgets.get(study, "open")}
+
+
 def variable_row(view: VariableView) -> dict[str, Any]:
     """A variable: its values or unit, its label, and how many cohorts collected it."""
     values = " | ".join(view.levels) if view.levels else view.unit or ""

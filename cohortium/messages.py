@@ -160,6 +160,7 @@ class Introduction(Header):
     dictionary: str = Field(description="Digest of its dictionary.")
     version: str = Field(description="Version of its Cohortium.")
     variables: tuple[str, ...] = Field(description="The dictionary's variables that this cohort collected.")
+    budgets: dict[str, BudgetState] = Field({}, description="Studies that it may not tell much more, by name.")
     head: DocumentText | None = Field(None, description="The signed `chain.Head` of its journal, over the nonce.")
     seen: Position = Field(Position(), description="The last entry of the coordinator's audit that it was told before.")
     twin: Twin | None = Field(None, description="The synthetic twin that it publishes for rehearsals, if any.")
@@ -205,6 +206,7 @@ class CohortView(View):
     online: bool = Field(False, description="Whether its node is connected now.")
     variables: tuple[str, ...] | None = Field(None, description="What it collected; None until its node has connected.")
     problem: str | None = Field(None, description="Why its node, though connected, cannot answer.")
+    budgets: dict[str, BudgetState] = Field({}, description="Studies that it may not tell much more, by name.")
 
 
 class VariableView(Variable):

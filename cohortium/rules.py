@@ -150,7 +150,8 @@ RULES: Final[dict[str, Rule]] = {
         "Two answers about groups that differ by a few people tell about those few when one is taken from the other; "
         "so every answer is compared with those that the study, or its researcher, had before.",
         "Choose the people of a study once, and name in `complete` every variable that its questions need, from the "
-        "first question on: then all are about the same people. Or ask about a group that differs by more.",
+        "first question on (`net.study(name, complete=[...])` says it once): then all are about the same people. Or "
+        "ask about a group that differs by more.",
         votes=True,
     ),
     "budget_warn": Rule(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -27,6 +26,8 @@ log = structlog.get_logger()
 
 # A node that could not introduce itself is asked again after so long, even if it stayed connected.
 RETRY_SECONDS = 30.0
+# One that did is asked again after so long, since what it may still tell a study changes.
+NEWS_SECONDS = 60.0
 
 
 class Presence(Protocol):
@@ -121,7 +122,9 @@ class Catalogue:
         if told is None or isinstance(told, str):
             return CohortView(name=name, title=title, online=online, problem=told)
         problem = self._problem(told)
-        return CohortView(name=name, title=title, online=online, variables=told.variables, problem=problem)
+        return CohortView(
+            name=name, title=title, online=online, variables=told.variables, problem=problem, budgets=told.budgets
+        )
 
     def _problem(self, told: Introduction) -> str | None:
         if told.dictionary != self.dictionary.digest:
@@ -157,8 +160,12 @@ class Catalogue:
             del self._greeting[cohort]
             if given_up.is_set():
                 return
-            until = time.monotonic() + RETRY_SECONDS if isinstance(told, str) else math.inf
-            self._greeted[cohort], self._introductions[cohort] = (life, until), told
+            until = time.monotonic() + (RETRY_SECONDS if isinstance(told, str) else NEWS_SECONDS)
+            again = self._greeted.get(cohort, (None, 0.0))[0] == life
+            self._greeted[cohort] = (life, until)
+            if again and isinstance(told, _NotReached):
+                return  # it is busy: what it said before, in this very life, still holds
+            self._introductions[cohort] = told
         view = self._view(cohort, "", online=True)
         log.info("node introduced itself", cohort=cohort, problem=view.problem)
 
@@ -175,10 +182,16 @@ class Catalogue:
         except MalformedMessage:
             return "Its node introduces itself in words of another version of Cohortium."
         except CohortiumError as error:
-            return error.message
+            return _NotReached(error.message)
         except Exception as error:
             log.error("introduction", cohort=cohort, error=type(error).__name__)
-            return "Its node could not be asked to introduce itself."
+            return _NotReached("Its node could not be asked to introduce itself.")
+
+
+class _NotReached(str):
+    """Why a node could not be asked, which says nothing of the node itself."""
+
+    __slots__ = ()
 
 
 def _faults(cohort: CohortView, params: Params) -> Iterator[str]:

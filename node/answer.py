@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Literal, Protocol
@@ -26,10 +25,11 @@ from cohortium.condition import Condition
 from cohortium.data import Data
 from cohortium.dictionary import Dictionary
 from cohortium.errors import CohortiumError, InvalidQuestion, NodeFailed, Problem, Refused
-from cohortium.messages import AnswerMessage, Introduction, MalformedMessage, QuestionMessage
+from cohortium.messages import AnswerMessage, BudgetState, Introduction, MalformedMessage, QuestionMessage
 from cohortium.quantities import Array, Sums
 from cohortium.secure_sum import encode
 from cohortium.twin import Twin
+from node import budget
 from node.disclosure import Policy, check, check_per_cohort
 from node.ledger import Asked, Ledger
 from node.noise import Grant, PrivacyAccount, add_noise, is_noisy
@@ -98,8 +98,18 @@ class CohortNode:
         """What this node tells about itself: no count, no value."""
         collected = tuple(name for name in self.dictionary.variables if name in self.data.columns)
         return Introduction(
-            dictionary=self.dictionary.digest, version=cohortium.__version__, variables=collected, twin=self.twin
+            dictionary=self.dictionary.digest,
+            version=cohortium.__version__,
+            variables=collected,
+            budgets=self._budgets(),
+            twin=self.twin,
         )
+
+    def _budgets(self) -> dict[str, BudgetState]:
+        warn, refuse = self.policy.budget_warn, self.policy.budget_refuse
+        told = self.ledger.budget.studies() if self.ledger is not None else []
+        states = {spent.study: spent.state(warn, refuse) for spent in told}
+        return {study: state for study, state in states.items() if state != "open"}
 
     def reply(
         self, question: QuestionMessage, broadcast: Mapping[str, Array], study: str = ""
@@ -155,7 +165,7 @@ class CohortNode:
         checked = check(sums, self.policy)
         released = encode(checked)
         if self.ledger is not None and asker is not None:
-            told = _told(analysis, statistic, params, broadcast)
+            told = budget.Asked(f"{analysis} {statistic}", broadcast, params.model_dump_json())
             cells, most = self._cells(variables), self.policy.budget_refuse
             cost = self.ledger.budget.cost(asker.study, told, checked, cells=cells, most=most)
             asked += [Asked.complete(data, names) for names in watched.read if names]
@@ -210,12 +220,11 @@ class CohortNode:
         Raises Refused if they are few.
         """
         data: Data = self._covered(variables)
-        asked: list[Asked] = []
         if params.where is not None:
             data = self._where(data, params.where, self.policy)
-            # How many they are tells of the variables of the condition.
-            asked = [Asked(data, frozenset(), frozenset(name.name for name in params.where.names))]
-        return (self._complete(data, params.complete, self.policy) if params.complete else data), asked
+        if params.complete:
+            data = self._complete(data, params.complete, self.policy)
+        return data, [Asked.chosen(data, params.where)] if params.where is not None else []
 
     def _bind(self, analysis: str, params: str) -> Params:
         bound: Params = find(analysis).params.bind(json.loads(params), self.dictionary)
@@ -250,12 +259,6 @@ def problem_of(error: Exception, question: _Question) -> Problem:
     log.error("failed", job=question.job, reference=reference, error=type(error).__name__, where=where)
     message = f"The node could not compute `{question.statistic}`; its log has the reference {reference}."
     return NodeFailed(message).problem()
-
-
-def _told(analysis: str, statistic: str, params: Params, broadcast: Mapping[str, Array]) -> str:
-    """Everything that a question says, as text."""
-    values = {name: sha256(np.ascontiguousarray(value).tobytes()).hexdigest() for name, value in broadcast.items()}
-    return json.dumps([analysis, statistic, params.model_dump(mode="json"), values], sort_keys=True)
 
 
 def _arguments(statistic: Callable[..., Sums], broadcast: Mapping[str, Array]) -> dict[str, float | Array]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -56,6 +57,15 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What was asked: a statistic at broadcast values, and (as text) with which parameters."""
+
+    statistic: str
+    broadcast: Mapping[str, Array]
+    params: str
+
+
+@dataclass(frozen=True)
 class Cost:
     """What one answer would add: none if the study was told the very same before."""
 
@@ -86,13 +96,12 @@ class Budget:
         with self._lock:
             self._db.close()
 
-    def cost(self, study: str, question: str, sums: Sums, *, cells: int, most: float) -> Cost:
-        """What it costs to answer a study's question with these sums.
+    def cost(self, study: str, asked: Asked, sums: Sums, *, cells: int, most: float) -> Cost:
+        """What it costs to answer what a study asked with these sums; `cells` are the values that the permit covers.
 
-        `question` has everything that was asked, `cells` are the values that the permit covers. Raises Refused if the
-        study would have been told more than `most` figures per value.
+        Raises Refused if the study would have been told more than `most` figures per value.
         """
-        digest = _digest(question, sums)
+        digest = _digest(asked, sums)
         with self._lock:
             again = self._db.execute("SELECT 1 FROM told WHERE study = ? AND digest = ?", (study, digest)).fetchone()
         figures = 0 if again else count_figures(sums)
@@ -142,9 +151,11 @@ def _figures(value: Array, kind: object) -> int:
     return int(np.count_nonzero(np.nan_to_num(value, posinf=1, neginf=1)))
 
 
-def _digest(question: str, sums: Sums) -> bytes:
-    digest = blake2b(question.encode(), digest_size=16)
-    for name, value in sums.arrays().items():
-        digest.update(f"\0{name}\0{value.shape}\0".encode())
+def _digest(asked: Asked, sums: Sums) -> bytes:
+    """The same for the same figures: counts may be equal by chance, so that it also matters what was counted."""
+    counts = all(np.all(np.isnan(value) | (value == np.floor(value))) for value in sums.arrays().values())
+    digest = blake2b(f"{asked.statistic}\0{asked.params if counts else ''}".encode(), digest_size=16)
+    for name, value in [*sorted(asked.broadcast.items()), *sums.arrays().items()]:
+        digest.update(f"\0{name}\0{np.shape(value)}\0".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.digest()

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from cohortium.condition import Condition
 from cohortium.data import Data
 from cohortium.errors import Refused
 from node.budget import IN_MEMORY, Budget
@@ -71,6 +72,11 @@ class Asked:
     summed: frozenset[str] = frozenset()
     group: str = ""
     part: NDArray[np.intp] | None = None
+
+    @classmethod
+    def chosen(cls, data: Data, where: Condition) -> Asked:
+        """The rows that a condition chose: how many they are tells of its variables, as do other conditions' counts."""
+        return cls(data, frozenset(), frozenset(f"where {name}" for name in where.names))
 
     @classmethod
     def complete(cls, data: Data, names: frozenset[str]) -> Asked:

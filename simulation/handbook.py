@@ -21,6 +21,11 @@ from simulation.in_process import network
 
 HOLDERS = ("north", "seniors", "twins")
 PEOPLE = 2000
+COSTS = (
+    "What a question costs of a study's information budget (`budget_refuse` of a cohort's policy) is the figures that "
+    "its rounds tell: here, to one digit, those of each page's example. `study.budget()` and `cohortium budget STUDY` "
+    "say what the cohorts may still tell."
+)
 OUTPUT = "```text"
 
 # For each kind of quantity: what it is called on a page, and the settings of the policy that guard it.
@@ -97,13 +102,15 @@ def _example(name: str, params: dict[str, Any]) -> Iterator[str]:
     yield "```"
     yield ""
     yield OUTPUT
-    yield _people().study().run(name, **params).result().summary()
+    yield _people().study(name).run(name, **params).result().summary()
     yield "```"
 
 
 @cache
 def _people() -> Network:
-    return network({name: cohorts.people(name, PEOPLE, seed=1) for name in HOLDERS}, cohorts.PEOPLE)
+    frames = {name: cohorts.people(name, PEOPLE, seed=1) for name in HOLDERS}
+    # Nothing is withheld; that there is a limit to the figures, however far, makes the nodes count them.
+    return network(frames, cohorts.PEOPLE, Policy.none().model_copy(update={"budget_refuse": 1e8}))
 
 
 def _cell(text: str) -> str:
@@ -120,7 +127,17 @@ def pages(folder: Path) -> dict[str, str]:
     known = examples(folder)
     made = {f"{name}.md": page(analysis, known[name]) for name, analysis in registry().items()}
     titles = [f"- [`{name}`]({name}.md): {analysis.title}" for name, analysis in registry().items()]
-    return made | {"README.md": "\n".join(["# Analyses", "", *titles, ""])}
+    costs = ["| analysis | figures |", "|---|---|", *(f"| [`{n}`]({n}.md) | {_figures(n)} |" for n in registry())]
+    return made | {
+        "README.md": "\n".join(["# Analyses", "", *titles, ""]),
+        "COSTS.md": "\n".join(["# What questions cost", "", COSTS, "", *costs, ""]),
+    }
+
+
+def _figures(name: str) -> str:
+    """How many figures a node told in an example, to one digit: iterations may end one sooner elsewhere."""
+    node = next(iter(_people().service.nodes.values()))  # type: ignore[attr-defined]  # a simulated network
+    return f"{float(f'{node.ledger.budget.spent(name).figures:.1g}'):.0f}"
 
 
 if __name__ == "__main__":

@@ -140,9 +140,10 @@ class InProcess:
 
     def cohorts(self) -> list[CohortView]:
         """The simulated cohorts; all are always there."""
+        told = {name: node.introduction() for name, node in self.nodes.items()}
         return [
-            CohortView(name=name, title=name, online=True, variables=node.introduction().variables)
-            for name, node in self.nodes.items()
+            CohortView(name=name, title=name, online=True, variables=said.variables, budgets=said.budgets)
+            for name, said in told.items()
         ]
 
     def twins(self) -> list[Twin]:

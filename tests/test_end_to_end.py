@@ -39,7 +39,10 @@ variables.sex = {type = "category", categories = [{value = "f"}, {value = "m"}]}
 variables.sick = {type = "boolean"}
 variables.days = {type = "integer", minimum = 0, maximum = 60}
 """
-POLICY = "min_people = 10\nmin_cell = 5\nmin_interval = 1\n"
+# One study asks everything, of 1,200 values; with and without `x` seven people of either sex differ.
+POLICY = (
+    "min_people = 10\nmin_cell = 5\nmin_interval = 1\nmin_difference = 5\nbudget_warn = 50.0\nbudget_refuse = 100.0\n"
+)
 COHORTS = ("north", "south", "west")
 
 

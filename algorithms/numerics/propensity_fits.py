@@ -119,6 +119,13 @@ def _outcome_scale(total: PropensityPreparation, params: PropensityParams) -> Ar
     family = params.outcome_family
     if family is None or family.name == "binomial":
         return np.array([0.0, 1.0])
+    assert params.outcome is not None
+    low, high = total.outcome / total.arms
+    if total.outcome_spread == 0 and (params.profiled or low == high):
+        raise CannotEstimate(
+            f"`{params.outcome.response}` is the same for everybody{' of a cohort' if params.profiled else ''}: there "
+            "is no effect to estimate."
+        )
     mean = float(total.outcome.sum()) / total.n
     return np.array([mean, total.outcome_spread / total.n or abs(mean) or 1.0])
 

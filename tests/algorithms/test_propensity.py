@@ -435,6 +435,12 @@ class TestBadInput:
         with pytest.raises(Separation, match="who is treated"):
             ask("propensity", split(frame, "mod3"), formula="treated ~ age", cohort_effect="common")
 
+    @pytest.mark.parametrize("effect", ["common", "stratified"])
+    def test_an_outcome_that_is_the_same_for_everybody(self, ask, effect):
+        frames = split(people(200).assign(score=7.0), "mod3")
+        with pytest.raises(CannotEstimate, match="`score` is the same for everybody"):
+            ask("propensity", frames, formula=FORMULA, outcome="score", cohort_effect=effect)
+
     def test_nobody_has_the_event(self, ask):
         frames = split(people(200).assign(dead=False), "mod3")
         with pytest.raises(CannotEstimate, match="Nobody has the event"):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cohortium.dictionary import Dictionary, Variable
 from cohortium.errors import Refused
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums, Table
-from node.budget import Budget, count_figures
+from node.budget import Asked, Budget, count_figures
 from node.config import render
 from node.console import app
 from node.disclosure import Policy
@@ -42,8 +42,9 @@ def budget():
     return Budget()
 
 
-def tell(budget, sums, study="s", *, question="q", cells=100, most=0.3):
-    budget.pay(budget.cost(study, question, sums, cells=cells, most=most))
+def tell(budget, sums, study="s", *, cells=100, most=0.3, **changes):
+    asked = Asked(**{"statistic": "terms", "broadcast": {"beta": np.zeros(2)}, "params": "{}"} | changes)
+    budget.pay(budget.cost(study, asked, sums, cells=cells, most=most))
 
 
 def test_it_refuses_before_too_much_is_told(budget):
@@ -64,9 +65,19 @@ def test_the_same_again_costs_nothing(budget):
         tell(budget, terms(1))
     assert budget.spent("s").figures == 16
     tell(budget, terms(1), cells=1)  # not even where nothing may be told any more
-    for changed in ({"study": "t"}, {"question": "another, with the same answer"}):
+    tell(budget, terms(1), cells=1, params="of a larger question, which asks this as well")
+    for changed in ({"study": "t"}, {"statistic": "others"}, {"broadcast": {"beta": np.ones(2)}}):
         with pytest.raises(Refused):
             tell(budget, terms(1), cells=1, **changed)
+
+
+def test_equal_counts_of_something_else_are_news(budget):
+    counts = Terms(n=20, score=np.ones(3), information=np.ones((3, 3)), table=np.full(6, 12.0), flag=0)
+    tell(budget, counts, params="at 30")
+    tell(budget, counts, params="at 30")
+    assert budget.spent("s").figures == 16
+    tell(budget, counts, params="at 31", most=1)
+    assert budget.spent("s").figures == 32
 
 
 def test_it_remembers_across_restarts(tmp_path):
@@ -116,3 +127,25 @@ def test_the_operator_sees_what_was_told(tmp_path):
         "much    16 figures of 60 values: 89% spent; beyond `budget_warn`",
         "little  16 figures of 1000 values: 5% spent",
     ]
+
+
+def test_the_researcher_sees_what_is_left_and_no_number():
+    rng = np.random.default_rng(0)
+    frames = dict.fromkeys("abc", pa.table({n: rng.integers(0, 100, PEOPLE).astype(float) for n in "xyz"}))
+    told = 4 / (3 * PEOPLE)  # four bins
+
+    def policy(warn, refuse):
+        return Policy.none().model_copy(update={"budget_warn": warn, "budget_refuse": refuse})
+
+    policies = {"a": policy(told / 2, told * 1.01), "b": policy(told / 2, 1.0), "c": policy(told * 2, 1.0)}
+    net = network(frames, DICTIONARY, policies)
+    study = net.study("s")
+
+    def states():
+        return {row["cohort"]: row["budget"] for row in study.budget().to_frame("pyarrow").to_pylist()}
+
+    assert states() == dict.fromkeys("abc", "open")
+    study.histogram(variable="x", breaks=[0, 25, 50, 75, 100]).result()
+    assert states() == {"a": "spent", "b": "low", "c": "open"}
+    study = net.study("t")
+    assert states() == dict.fromkeys("abc", "open")

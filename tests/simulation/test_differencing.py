@@ -71,8 +71,8 @@ class TestAcross:
 
     def test_analyses(self, net):
         ask(net, "describe", variables=["income"], where="age >= 40")
-        refused(net, "anova", formula="income ~ sex", where="age >= 40.2")
-        refused(net, "glm", formula="ill ~ income", family="binomial", where="age >= 40.2")
+        refused(net, "histogram", variable="income", by="ill", breaks=[0, 40, 400], where="age >= 40.2")
+        refused(net, "quantiles", variables=["income"], where="age >= 40.2")
 
     def test_missing_values(self, net):
         ask(net, "linear_regression", formula="income ~ age")
@@ -111,6 +111,13 @@ class TestAcross:
     def test_what_a_condition_itself_counts(self, net):
         ask(net, "describe", variables=["income"], where="age >= 40")
         refused(net, "describe", variables=["sex"], where="age >= 40.2")
+
+
+def test_a_study_chooses_its_people_once(net):
+    study = net.study("s", where="age >= 30", complete=["lung"])
+    rows = {study.run("linear_regression", formula=f"income ~ {x}").result().n for x in ("age", "age + lung", "sex")}
+    assert len(rows) == 1
+    assert study.run("describe", variables=["ill"], where="age >= 50").result().where == "age >= 50"
 
 
 def test_the_refusal_names_the_earlier_job(net):

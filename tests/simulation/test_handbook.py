@@ -26,7 +26,7 @@ def test_every_analysis_has_an_example():
     assert list(handbook.examples(FOLDER)) == list(registry())
 
 
-@pytest.mark.parametrize("name", ["README", *registry()])
+@pytest.mark.parametrize("name", ["README", "COSTS", *registry()])
 def test_the_page_is_up_to_date(pages, name):
     written = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     assert without_output(written) == without_output(pages[f"{name}.md"]), "run `make docs`"
@@ -38,4 +38,4 @@ def test_every_kind_of_quantity_is_explained():
 
 
 def test_there_is_no_page_without_an_analysis():
-    assert {p.stem for p in FOLDER.glob("*.md")} == {"README", *registry()}
+    assert {p.stem for p in FOLDER.glob("*.md")} == {"README", "COSTS", *registry()}
