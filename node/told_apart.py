@@ -51,11 +51,15 @@ class Partition:
     def groups(self, data: Data, names: frozenset[str], least: int) -> Iterator[tuple[str, NDArray[np.intp]]]:
         """Name and rows (positions among the rows that have a value for `names`) of every group of `least` people.
 
-        Smaller ones are withheld, or stop the question.
+        Smaller ones are withheld, or stop the question; then all others together are a group as well, for what is left
+        of everybody tells of the small one.
         """
         codes = self.all_codes(data, names)
         order = np.argsort(codes, kind="stable")
-        ends = np.cumsum(np.bincount(codes, minlength=self.size))
+        people = np.bincount(codes, minlength=self.size)
+        ends, large = np.cumsum(people), people >= least
+        if large.any() and np.any(people[~large]):
+            yield f"{self.label}: all large groups", np.flatnonzero(large[codes])
         for group, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             if least <= end - start < len(codes):
                 yield f"{self.label}={group}", order[start:end]

@@ -20,6 +20,7 @@ from algorithms.numerics.design import Design
 from algorithms.numerics.likelihood import Working
 from algorithms.numerics.scoring import Block, Fitted
 from cohortium.data import Data
+from cohortium.errors import Refused
 from cohortium.evidence import NOBODY, Concentration, Evidence
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums
 
@@ -55,6 +56,7 @@ def sandwich(fitted: Fitted, inverse: Array, data: Data, design: Design, kind: S
         parts.add(working.residual**2 if block.weight is None else (working.residual * block.weight) ** 2)
         if power:
             leverage = _leverage(block, working, own, inverse)
+            refuse_negative(float(np.min(leverage)))
             largest = max(largest, float(np.max(leverage)))
             scores *= np.maximum(1.0 - leverage, 1.0 - MAX_LEVERAGE)[:, None] ** (-0.5 * power)
         if members is None:
@@ -69,6 +71,15 @@ def sandwich(fitted: Fitted, inverse: Array, data: Data, design: Design, kind: S
         weights=weights.shares, magnitudes=parts.shares, predictor=fitted.farthest, columns=fitted.columns
     )
     return SandwichTerms(n=n, clusters=clusters, meat=meat + sums.T @ sums, high_leverage=0.0, evidence=evidence)
+
+
+def refuse_negative(leverage: float) -> None:
+    """Raises Refused for a leverage below 0, which comes of an inverse information that is none.
+
+    One that makes everybody's hugely negative but one person's would leave that person alone in the sum.
+    """
+    if leverage < -1e-6:
+        raise Refused("The inverse information that was broadcast is not one: it is not positive.", rule="broadcast")
 
 
 @dataclass(frozen=True)

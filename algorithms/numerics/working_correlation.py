@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from algorithms.numerics.clusters import ClusterBlock, Clusters
 from algorithms.numerics.design import Design
 from algorithms.numerics.families import Family
+from algorithms.numerics.sandwich import refuse_negative
 from algorithms.numerics.scoring import Scaling
 from cohortium.evidence import Columns, Concentration, Evidence
 from cohortium.quantities import Array, Count, Flag, SumOver, Sums
@@ -131,6 +132,7 @@ def corrected_meat(clusters: Clusters, model: WorkingModel, inverse: Array, colu
     for block in _blocks(clusters, model, intercept) if intercept is not None else ():
         scores = block.of.sums(block.x * block.e).T
         own = np.array([block.of.sums(column * block.x) for column in block.x]).transpose(2, 0, 1)
+        total.pull(own @ whole)
         corrected = np.linalg.solve(np.eye(width) - own @ whole, scores[:, :, None])[:, :, 0]
         meat += corrected.T @ corrected
         total.weigh(block, model)
@@ -144,6 +146,7 @@ class _Totals:
         self.pearson = self.products = self.pairs = 0.0
         self.rows = self.clusters = 0
         self.weights, self.of_clusters, self.farthest = Concentration(), Concentration(), 0.0
+        self.leverage = np.zeros(0)
 
     def weigh(self, block: _Block, model: WorkingModel) -> None:
         """Take in how much of the information is each row's, and each cluster's."""
@@ -153,10 +156,18 @@ class _Totals:
         self.weights.add(weight)
         self.of_clusters.add(block.of.sums(weight))
 
+    def pull(self, leverages: Array) -> None:
+        """Take in the leverages of clusters, shape (clusters, columns, columns), that correct their scores."""
+        found = np.linalg.eigvals(leverages).real
+        refuse_negative(float(np.min(found)))
+        self.leverage = np.array([np.max(found, initial=np.max(self.leverage, initial=0.0))])
+
     def evidence(self, columns: Columns) -> Evidence:
         """What the check is shown."""
         shares, clusters = self.weights.shares, self.of_clusters.shares
-        return Evidence(weights=shares, magnitudes=clusters, predictor=self.farthest, columns=columns)
+        return Evidence(
+            weights=shares, magnitudes=clusters, leverage=self.leverage, predictor=self.farthest, columns=columns
+        )
 
     def add_moments(self, block: ClusterBlock, e: Array, correlation: Correlation) -> None:
         self.rows, self.clusters = self.rows + len(e), self.clusters + len(block.starts)

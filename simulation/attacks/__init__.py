@@ -4,7 +4,7 @@ report = attacks.run(lambda: attacks.made_up(Policy()), attacks.VICTIM)     # in
 report = attacks.run(lambda: cohortium.connect(...), target)                # over a real one, as a researcher
 """
 
-from simulation.attacks import differencing, formulas, orders, repetition, steering, tables  # noqa: F401 - registers
+from simulation.attacks import corrections, differencing, formulas, orders, repetition, steering, tables  # noqa: F401 - registers
 from simulation.attacks.attack import Attack, Outcome, Report, attack, attacks, explanations, find, run
 from simulation.attacks.attempt import Attempt, Blocked, Target
 from simulation.attacks.victim import VICTIM, cohorts, made_up

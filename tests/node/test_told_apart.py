@@ -24,7 +24,7 @@ DICTIONARY = Dictionary(
         "sex": Variable(type="category", categories=(Category(value="f"), Category(value="m"))),
     },
 )
-LIMITED = Policy()
+LIMITED = Policy(max_leverage=1.0)
 
 
 def asked():
@@ -35,7 +35,7 @@ def asked():
         frames[name] = pl.DataFrame(
             {
                 "x": values,
-                "y": rng.normal(0, 1, PEOPLE),
+                "y": rng.uniform(-1, 1, PEOPLE),
                 "time": values + 0.5,
                 "dead": rng.random(PEOPLE) < 0.5,
                 "sex": np.where(values % 2, "m", "f"),
@@ -95,6 +95,14 @@ def test_groups_are_compared_by_themselves_not_only_together():
     study.table1(variables=["y"], by="sex", where="x > 40.5").result()
     with pytest.raises(Refused, match="min_difference"):
         study.table1(variables=["y"], by="sex", where="x > 42.5 & !(sex == 'm' & x < 70)").result()
+
+
+def test_what_the_large_groups_leave_of_everybody_is_not_a_small_one():
+    frame = pl.DataFrame({"y": np.arange(104.0) / 20, "sex": ["f"] * 100 + ["m"] * 4})
+    study = network(dict.fromkeys("abc", frame), dictionary=DICTIONARY, policy=LIMITED).study("one")
+    study.describe(variables=["y"]).result()
+    with pytest.raises(Refused, match="min_difference"):
+        study.table1(variables=["y"], by="sex").result()
 
 
 def test_every_round_of_a_job_tells_the_same_groups_apart_and_works_them_out_once(monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from algorithms.numerics import expressions
+from algorithms.numerics import expressions, sandwich
 from algorithms.numerics import outcome as outcome_rules
 from cohortium.errors import UnknownName
 from node.answer import CohortNode
@@ -66,9 +66,10 @@ GUARDS = {
     "strata_leftover": ["min_people", "min_cell", "min_difference"],
     "zero_beside": ["min_people", "min_cell"],
     "cohort_leftover": ["release_per_cohort"],
+    "singular_correction": ["max_leverage"],
 }
 # Stopped by more than thresholds: below each has a test of its own, with its guard taken out.
-OTHERWISE = {"averaging", "overflow_tells", "dominating_weight"}
+OTHERWISE = {"averaging", "overflow_tells", "dominating_weight", "negative_leverage"}
 # Known to succeed, and said so in docs/disclosure.md: that a question was refused tells that somebody is there; and how
 # many lack a value follows from the number of those who have one (who they are, and what else is so of them, does not).
 OPEN = {"refusal_tells", "missing_leftover", "missing_in_table1"}
@@ -112,6 +113,11 @@ def test_what_is_known_to_succeed_does(name, guarded):
 def test_the_default_policy_lets_nothing_be_recovered(attack, guarded):
     outcome = attack.run(guarded, attacks.VICTIM)
     assert not outcome.recovered, (outcome.found, outcome.why)
+
+
+def test_leverages_below_0_would_leave_one_person_alone_in_a_sum(guarded, monkeypatch):
+    monkeypatch.setattr(sandwich, "refuse_negative", lambda leverage: None)
+    assert attacks.find(["negative_leverage"])[0].run(guarded, attacks.VICTIM).recovered, "no threshold stops it"
 
 
 def test_without_the_rule_on_weights_the_one_that_dominates_would_be_told(unguarded, monkeypatch):
