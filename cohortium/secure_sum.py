@@ -43,10 +43,11 @@ MAX_ENTRIES: Final = 2**24
 _TOLERANCE = 1e-9
 
 
-def encode(sums: Sums) -> dict[str, Array]:
+def encode(sums: Sums, cohorts: int = 1) -> dict[str, Array]:
     """A record as the arrays that leave a node: NaN cells of its tables become 0 with a mark.
 
-    Raises NodeFailed if any other value is not finite: such a value would spoil the total without a trace.
+    Raises NodeFailed if any other value is not finite, or too large to be added up over `cohorts`: such a value would
+    spoil the total without a trace.
     """
     arrays: dict[str, Array] = {}
     for name, value in sums.arrays().items():
@@ -57,6 +58,8 @@ def encode(sums: Sums) -> dict[str, Array]:
             arrays[name] = value
         if not np.all(np.isfinite(arrays[name])):
             raise NodeFailed(f"`{name}` is not finite")
+        if np.any(np.abs(arrays[name]) > fixed_point.RANGE / cohorts):
+            raise NodeFailed(f"`{name}` is too large for a sum")
     return arrays
 
 

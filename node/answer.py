@@ -164,7 +164,7 @@ class CohortNode:
         if is_noisy(type(sums)):
             return encode(check(self._with_noise(sums, params, grant), self.policy))
         checked = check(sums, self.policy)
-        released = encode(checked)
+        released = encode(checked, 1 if asker is None else len(asker.cohorts))
         if self.ledger is not None and asker is not None:
             told = budget.Asked(f"{analysis} {statistic}", broadcast, params.model_dump_json())
             cells, most = self._cells(variables), self.policy.budget_refuse

@@ -196,11 +196,14 @@ class TrustedNode:
             return unmasked(compute()), None
         pairs = self._pairs(mandate.roster, asked.cohorts)
         try:
-            return mask(compute(), asked, pairs, at_least=2), None
+            arrays = compute()
         except Exception as error:
             if not _may_tell_of_rows(error):
                 raise
             rule, problem = getattr(error, "rule", UNFIT), problem_of(error, asked)
+        else:
+            # Nothing that was computed as it should be fails here: a node that sends what cannot be added up is named.
+            return mask(arrays, asked, pairs, at_least=2), None
         # What goes wrong with nobody's rows too says nothing of them: it is raised here, and told openly.
         return mask(self.node.blank(*question), asked, pairs, at_least=2, refused_by=rule), problem
 
