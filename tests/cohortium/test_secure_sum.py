@@ -269,13 +269,22 @@ def test_information_may_be_singular_and_empty():
 
 def test_a_value_too_large_for_a_sum_stops_at_the_node_and_is_not_told():
     pairs = agree("east", PRIVATE["east"], PUBLIC)
-    with pytest.raises(NodeFailed, match="`score` is too large") as caught:
-        mask(encode(terms(0, score=np.array([0, 8.7e17, 0]))), ASKED, pairs)
-    assert "8" not in caught.value.message
+    huge = {"score": np.array([0, 8.7e17, 0])}
+    for refused in (lambda: encode(terms(0, **huge)), lambda: mask(encode(terms(0)) | huge, ASKED, pairs)):
+        with pytest.raises(NodeFailed, match="`score` is too large") as caught:
+            refused()
+        assert "8" not in caught.value.message
     with pytest.raises(NodeFailed, match="`score` is not finite"):
         mask(encode(terms(0)) | {"score": np.array([0, np.nan, 0])}, ASKED, pairs)
     with pytest.raises(NodeFailed, match="east: `score` is too large"):
-        add_up(Terms, {"east": encode(terms(0, score=np.array([0, 8.7e17, 0])))})
+        add_up(Terms, {"east": encode(terms(0)) | huge})
+
+
+def test_a_value_that_is_too_large_only_with_many_cohorts_stops_at_the_node():
+    large = terms(0, score=np.array([0, 1e16, 0]))
+    assert encode(large, 1)
+    with pytest.raises(NodeFailed, match="`score` is too large"):
+        encode(large, 3)
 
 
 def test_a_per_cohort_answer_travels_alike_and_is_judged_alike():
