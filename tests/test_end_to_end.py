@@ -46,6 +46,9 @@ min_cell = 5
 min_interval = 1
 min_difference = 1
 min_carriers = 1
+max_share_of_one = 1.0
+max_share_of_two = 1.0
+max_leverage = 1.0
 budget_warn = 50.0
 budget_refuse = 100.0
 """

@@ -386,7 +386,7 @@ class TestDisclosure:
     def test_small_counts_of_missing_values_are_withheld(self, ask):
         frame = people(clusters=90)
         frame.loc[frame.index[:4], "w"] = np.nan
-        result = ask_about(ask, frame, 3, "gaussian", policy=Policy())
+        result = ask_about(ask, frame, 3, "gaussian", policy=Policy(budget_refuse=10))
         assert result.n_excluded is None
         assert result.missing["w"] is None
         assert "withheld" in " ".join(result.warnings)

@@ -130,7 +130,9 @@ class TestUnderThePolicyOfACohort:
     def test_common_values_are_exact(self, ask):
         rng = np.random.default_rng(5)
         frame = pd.DataFrame({"age": rng.integers(40, 70, 6000)})
-        result = ask("quantiles", split(frame, "mod3"), policy=Policy(), variables=["age"], probabilities=SHARES)
+        result = ask(
+            "quantiles", split(frame, "mod3"), policy=Policy(budget_refuse=10), variables=["age"], probabilities=SHARES
+        )
         assert result["age"].values == tuple(np.quantile(frame["age"], SHARES))
         assert result["age"].widths == (0.0,) * 5
 
@@ -140,7 +142,7 @@ class TestUnderThePolicyOfACohort:
         rng = np.random.default_rng(seed)
         frame = pd.DataFrame({"x": np.round(rng.gamma(2, 3, n), 3)})
         frames = named([frame.iloc[k::cohorts] for k in range(cohorts)])
-        net = network(frames, dictionary(x=number(0, 200, 0.001)), Policy())
+        net = network(frames, dictionary(x=number(0, 200, 0.001)), Policy(budget_refuse=10))
         result = net.study().quantiles(variables=["x"], probabilities=[0.1, 0.5, 0.9], type=1).result()
         exact = np.quantile(frame["x"], [0.1, 0.5, 0.9], method="inverted_cdf")
         for value, width, true in zip(result["x"].values, result["x"].widths, exact, strict=True):
@@ -155,7 +157,7 @@ class TestUnderThePolicyOfACohort:
         result = ask(
             "quantiles",
             named([frame, few.iloc[60:], few[few["sex"] == "m"].tail(4)]),
-            policy=Policy(),
+            policy=Policy(budget_refuse=10),
             variables=["x"],
             by="sex",
         )
