@@ -132,6 +132,9 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     release_per_cohort: bool = Field(False, description="Whether a cohort's own figures may be told apart.")
+    thresholds: dict[str, float] = Field(
+        {}, description="Thresholds that hold for the study where a node's own policy is laxer, by name."
+    )
     privacy_budget: float = Field(
         0.0, ge=0, description="What the study may spend on answers with noise, at every cohort (rho of zCDP)."
     )

@@ -42,6 +42,7 @@ log = structlog.wrap_logger(logging.getLogger("cohortium.node"))
 
 PARTS_KEPT = 16
 SUBSETS_KEPT = 4
+POLICIES_KEPT = 8
 
 
 class CohortNode:
@@ -59,7 +60,9 @@ class CohortNode:
         self.twin: Twin | None = None
         self.account = account or PrivacyAccount(data.dictionary.name)
         self.ledger = ledger if ledger is not None or policy == Policy.none() else Ledger()
-        numbers = self.ledger.number(data) if self.ledger is not None else None
+        numbers = data.numbers
+        if numbers is None and self.ledger is not None:
+            numbers = self.ledger.number(data)
         least = max(policy.min_people, policy.min_cell)
         self.data = Data(
             data.dictionary, data.columns, data.rows, least, keys=data.keys, identity=data.identity, numbers=numbers
@@ -77,6 +80,15 @@ class CohortNode:
             self._divide
         )
         self._times: Callable[[Params, Data, tuple[float, ...]], list[Times]] = lru_cache(maxsize=SUBSETS_KEPT)(times)
+
+        self._stricter: Callable[[Policy], CohortNode] = lru_cache(maxsize=POLICIES_KEPT)(
+            lambda policy: CohortNode(self.cohort, self.data, policy, self.ledger, self.account)
+        )
+
+    def under(self, thresholds: Mapping[str, float]) -> CohortNode:
+        """The same rows behind the stricter of this policy and a permit's `thresholds`. Raises InvalidPolicy."""
+        policy = self.policy.tightened(thresholds)
+        return self if policy == self.policy else self._stricter(policy)
 
     @property
     def dictionary(self) -> Dictionary:

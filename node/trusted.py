@@ -168,14 +168,14 @@ class TrustedNode:
 
     def _entitled(self, asked: Asked, mandate: Mandate) -> Params:
         """The bound parameters, if permit and policy allow this to be asked at all. Looks at no data."""
-        check_round(self.node.policy, asked.round)
+        policy = self._node(mandate).policy
+        check_round(policy, asked.round)
         if _is_alone(asked) or tells_apart(asked.analysis, asked.statistic, len(asked.cohorts)):
-            check_per_cohort(self.node.policy)
+            check_per_cohort(policy)
             if not mandate.permit.options.release_per_cohort:
                 raise NotPermitted("The permit does not allow the release of a cohort's own figures.")
         if not _is_alone(asked):
-            check_company(self.node.policy, len(asked.cohorts))
-        check_round(self.node.policy, asked.round)
+            check_company(policy, len(asked.cohorts))
         if asked.dictionary != self.node.dictionary.digest:
             raise InvalidQuestion("The job was signed for another dictionary than this node has.")
         params = self.node.bound(asked.analysis, asked.params)
@@ -188,10 +188,11 @@ class TrustedNode:
     def _vector(self, asked: Asked, params: Params, mandate: Mandate) -> tuple[Vector, Problem | None]:
         """What is sent, and the problem that it is a vote of, if it is: nobody else can tell one from the other."""
         asker = Asker(asked.job, mandate.job.study, mandate.researcher, asked.cohorts, alone=self._tells_alone(mandate))
-        budget = min(mandate.permit.options.privacy_budget, self.node.policy.privacy_budget)
+        node = self._node(mandate)
+        budget = min(mandate.permit.options.privacy_budget, node.policy.privacy_budget)
         grant = Grant(mandate.job.study, asked.job, budget, 1 if _is_alone(asked) else len(asked.cohorts))
         question = asked.analysis, asked.statistic, params, asked.broadcast, mandate.permit.variables
-        compute = partial(self.node.compute, *question, asker=asker, grant=grant)
+        compute = partial(node.compute, *question, asker=asker, grant=grant)
         if _is_alone(asked):
             return unmasked(compute()), None
         pairs = self._pairs(mandate.roster, asked.cohorts)
@@ -205,7 +206,11 @@ class TrustedNode:
             # Nothing that was computed as it should be fails here: a node that sends what cannot be added up is named.
             return mask(arrays, asked, pairs, at_least=2), None
         # What goes wrong with nobody's rows too says nothing of them: it is raised here, and told openly.
-        return mask(self.node.blank(*question), asked, pairs, at_least=2, refused_by=rule), problem
+        return mask(node.blank(*question), asked, pairs, at_least=2, refused_by=rule), problem
+
+    def _node(self, mandate: Mandate) -> CohortNode:
+        """The rows behind the stricter of this cohort's policy and the permit's thresholds."""
+        return self.node.under(mandate.permit.options.thresholds)
 
     def _tells_alone(self, mandate: Mandate) -> bool:
         """Whether this cohort's own figures may be told, so that they need not be hidden from subtraction."""
