@@ -17,7 +17,7 @@ from benchmarks.measuring import Row, side_by_side, spread, timed
 from cohortium.analysis import Question, conduct, find
 from cohortium.client import Network
 from cohortium.result import Result
-from cohortium.secure_sum import add_up
+from cohortium.secure_sum import add_up, decode
 from simulation import network
 
 NODES, ROWS = 10, 100_000
@@ -116,7 +116,10 @@ def _memory_per_node(case: Case, net: Network) -> float:
             answers[name] = node.compute(case.analysis, question.statistic, params, question.broadcast)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        return add_up(analysis.sums(question.statistic), answers)
+        record = analysis.sums(question.statistic)
+        if question.per_cohort:
+            return {name: decode(record, own) for name, own in answers.items()}
+        return add_up(record, answers)
 
     conduct(analysis, params, ask)
     return float(max(peaks))

@@ -96,7 +96,7 @@ def _check_sum(name: str, value: Array, kind: SumOver, sums: Sums, policy: Polic
     outside = np.reshape(people == 0, people.shape + (1,) * (value.ndim - people.ndim))
     if np.any((value != 0) & outside):
         raise Refused(f"`{name}` sums over people whom `{kind.count}` does not count.", rule="declared_kinds")
-    if kind.people_per_parameter:
+    if kind.people_per_parameter and np.any(value):  # of nobody, where steps went too far and every sum is 0
         parameters, most = value.shape[-1], policy.max_parameters_per_person
         crowded = (people > 0) & ~(parameters <= _effective(people, sums.evidence) * most)
         many = f"has more parameters than {most:g} per person"

@@ -9,6 +9,7 @@ import numpy as np
 
 from algorithms.anova import distances
 from algorithms.cox import grid_likelihoods
+from algorithms.numerics.risk_sets import NO_EDGES
 from algorithms.quantiles import counts_between
 from cohortium.analysis import Params, Question, ask
 from cohortium.quantities import Array
@@ -115,7 +116,9 @@ def single_exit(at: Attempt) -> dict[str, float]:
 
     def rounds(params: Params) -> Generator[Question, Any, float]:  # noqa: ARG001 - what a coordinator is called with
         zero, one = np.zeros(1), np.ones(1)
-        answer = yield from ask(grid_likelihoods, coefficients=zero, centre=zero, per_unit=one, level=0.0)
+        answer = yield from ask(
+            grid_likelihoods, coefficients=zero, centre=zero, per_unit=one, level=0.0, edges=NO_EDGES
+        )
         return float(np.ravel(answer.event_x)[int(at.target.known["time"])])
 
     asked: dict[str, Any] = {"formula": "Surv(time, dead) ~ income", "cohort_effect": "common", "interval": 1}

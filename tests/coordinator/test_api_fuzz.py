@@ -21,7 +21,7 @@ def test_every_operation_keeps_to_its_document(coordinator):
     operations = [
         found.ok() for found in schemathesis.openapi.from_asgi("/api/v1/openapi.json", app).get_all_operations()
     ]
-    assert len(operations) == 21
+    assert len(operations) == 22
     for operation in operations:
 
         @given(case=operation.as_strategy())

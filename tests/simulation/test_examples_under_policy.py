@@ -12,7 +12,7 @@ from tests.simulation.test_handbook import FOLDER, handbook
 
 EXAMPLES = handbook.examples(FOLDER)
 # A time, a group or a cohort's estimate that few people stand behind.
-REFUSED = {"competing_risks", "kaplan_meier", "meta_analysis", "propensity", "rank_test"}
+REFUSED = {"competing_risks", "incidence_rates", "kaplan_meier", "meta_analysis", "propensity", "rank_test"}
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def node(known, name="north", seed=1, rows=800, policy=POLICY):
 def test_a_twin_tells_rounded_marginals_that_passed_the_policy(known):
     twin = twin_of(node(known), TODAY)
     assert twin.people == 800
-    assert twin.marginals["sex"].counts == (400, 400, None)
+    assert twin.marginals["sex"].counts == (None, 400, None)  # a second one, or the small one would follow
     assert twin.marginals["weight"].missing == 0.1
     ages = twin.marginals["age"]
     assert len(ages.edges) - 1 == len(ages.counts) <= BINS
