@@ -105,6 +105,7 @@ def test_what_lies_beyond_the_declared_range_counts_as_its_limit():
     assert mean == pytest.approx(frame["age"].clip(20, 50).mean(), abs=15 / STEPS)
 
 
+@pytest.mark.usefixtures("silent")
 def test_too_few_people_have_no_mean(asked):
     result = asked(people(30), variables=["bmi"], rho=0.001)
     assert result.variables["bmi"]["all"].mean is None
